@@ -1,0 +1,24 @@
+"""Frozen values: documents, the wire contract of change events, chunks, stored state, dead letters."""
+
+from models.chunks import Chunk
+from models.dead_letters import DeadLetter
+from models.documents import DOCUMENT_TYPES, Article, Document, Post, Repository, Section
+from models.events import Change, ChangeEvent, Delivery, Message
+from models.identity import entry_id_of, record_id
+
+__all__ = [
+    "DOCUMENT_TYPES",
+    "Article",
+    "Change",
+    "ChangeEvent",
+    "Chunk",
+    "DeadLetter",
+    "Delivery",
+    "Document",
+    "Message",
+    "Post",
+    "Repository",
+    "Section",
+    "entry_id_of",
+    "record_id",
+]

@@ -1,0 +1,57 @@
+"""A message that could not be handled, with the reason."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from models.events import Delivery, Message
+
+_MAX_REASON = 500
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """What goes to `<queue>.dlq`: the original body byte for byte, the reason in headers."""
+
+    body: bytes
+    stage: str
+    """The step that failed: decode, clean, chunk, embed, index or encode."""
+    reason: str
+    """One line for a person."""
+    queue: str = ""
+    """The queue it came from; empty where it never reached one."""
+    headers: Mapping[str, Any] = field(default_factory=dict)
+    """The headers it came with."""
+    type: str = ""
+    entry_id: str = ""
+    version: int | None = None
+    """As read; a replay carries it, so that it cannot overwrite something newer."""
+
+    @classmethod
+    def of(cls, delivery: Delivery, stage: str, error: BaseException) -> "DeadLetter":
+        """The dead letter of a consumed message."""
+        return cls(delivery.body, stage, describe(error), delivery.queue, dict(delivery.headers))
+
+    def to_message(self, queue: str) -> Message:
+        """Its AMQP form for the dead-letter queue named `queue`."""
+        own: dict[str, Any] = {
+            "reason": self.reason,
+            "stage": self.stage,
+            "queue": self.queue,
+            "failed_at": int(time.time()),
+        }
+        if self.type:
+            own["document_type"] = self.type
+        if self.entry_id:
+            own["document_id"] = self.entry_id
+        if self.version is not None:
+            own["version"] = self.version
+        carried = {key: value for key, value in self.headers.items() if not key.startswith("x-")}
+        return Message(queue=queue, body=self.body, headers={**carried, **own}, type="dead_letter")
+
+
+def describe(error: BaseException) -> str:
+    """The error in one line of at most 500 characters."""
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return text.encode("utf-8", "replace").decode()[:_MAX_REASON]

@@ -1,0 +1,172 @@
+"""The wire contract between the flows: a change event and its AMQP message, `schema` 1."""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import NAMESPACE_OID, uuid5
+
+from bson.json_util import RELAXED_JSON_OPTIONS
+from bson.json_util import default as extended_json
+from bson.json_util import dumps as extended_dumps
+
+from models.identity import entry_id_of
+
+SCHEMA = 1
+DOCUMENT_OPS = frozenset({"insert", "update", "replace", "snapshot", "repair"})
+OPS = DOCUMENT_OPS | {"delete", "drop"}
+_MAX_VERSION = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What the change stream or a snapshot row said, before it is put into a message."""
+
+    op: str
+    collection: str
+    version: int
+    """clusterTime: seconds << 32 | increment."""
+    id: Any = None
+    """The `_id`, of any BSON type; None for the drop of a collection."""
+    document: Mapping[str, Any] | None = None
+    """The whole document, with its `_id`; None for delete and drop."""
+    committed_ms: int = 0
+    """Wall clock of the commit in milliseconds since 1970; 0 where it is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """An AMQP message to be published, persistent and mandatory, to a queue by its name."""
+
+    queue: str
+    body: bytes
+    headers: Mapping[str, Any] = field(default_factory=dict)
+    type: str = ""
+    """AMQP property `type`: the operation."""
+    message_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """An AMQP message as it was consumed."""
+
+    queue: str
+    body: bytes
+    headers: Mapping[str, Any] = field(default_factory=dict)
+    redelivered: bool = False
+    """The broker gave it out before: what that attempt wrote is unknown."""
+    received_ms: int = 0
+    """Wall clock of its arrival in milliseconds since 1970."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeEvent:
+    """One change of one document, or the drop of a collection."""
+
+    op: str
+    """insert, update, replace, delete, snapshot, repair or drop."""
+    type: str
+    """The document type, which is the MongoDB collection."""
+    entry_id: str
+    """Empty for a drop only."""
+    version: int
+    """clusterTime: seconds << 32 | increment."""
+    body: Mapping[str, Any] = field(default_factory=dict)
+    """The flat document with `type` and `entry_id`."""
+    fenced: bool = True
+    """False where the producer gave no version: the change counts as made when it is read, so it
+    is never older than what is stored."""
+    committed_ms: int = 0
+
+    @classmethod
+    def from_change(cls, change: Change) -> "ChangeEvent":
+        """The event of a captured change."""
+        entry_id = "" if change.op == "drop" else entry_id_of(change.id)
+        body = {key: value for key, value in (change.document or {}).items() if key != "_id"}
+        body["type"] = change.collection
+        if entry_id:
+            body["entry_id"] = entry_id
+        return cls(
+            change.op, change.collection, entry_id, change.version, body, True, change.committed_ms
+        )
+
+    def to_message(self, queue: str) -> Message:
+        """Its AMQP form. Body: relaxed Extended JSON in UTF-8."""
+        headers: dict[str, Any] = {"op": self.op, "version": self.version, "schema": SCHEMA}
+        if self.committed_ms:
+            headers["committed_ms"] = self.committed_ms
+        name = json.dumps([self.type, self.entry_id, self.version])
+        return Message(
+            queue=queue,
+            body=_relaxed_json(self.body),
+            headers=headers,
+            type=self.op,
+            message_id=str(uuid5(NAMESPACE_OID, name)),
+        )
+
+    @classmethod
+    def from_delivery(cls, delivery: Delivery) -> "ChangeEvent":
+        """Read a message; without headers it is an upsert, versioned by the time it is read.
+
+        :raises ValueError: body that is no JSON object, a missing or malformed field or header
+        """
+        body = _json_object(delivery.body)
+        headers = delivery.headers
+        schema = headers.get("schema", SCHEMA)
+        if schema != SCHEMA:
+            raise ValueError(f"schema {schema!r:.80} is not known; this flow reads schema {SCHEMA}")
+        op = headers.get("op", "update")
+        if not isinstance(op, str) or op not in OPS:
+            raise ValueError(f"operation {op!r:.80} is not known")
+        fenced = "version" in headers
+        version = headers["version"] if fenced else int(time.time()) << 32
+        if not _is_integer(version) or not 0 <= version <= _MAX_VERSION:
+            raise ValueError(f"version {version!r:.80} is not an integer from 0 to 2**63 - 1")
+        committed_ms = headers.get("committed_ms", 0)
+        return cls(
+            op=op,
+            type=_text(body, "type"),
+            entry_id="" if op == "drop" else _text(body, "entry_id"),
+            version=int(version),
+            body=body,
+            fenced=fenced,
+            committed_ms=int(committed_ms) if _is_integer(committed_ms) else 0,
+        )
+
+
+def _relaxed_json(body: Mapping[str, Any]) -> bytes:
+    try:
+        text = json.dumps(
+            body,
+            default=lambda value: extended_json(value, RELAXED_JSON_OPTIONS),
+            ensure_ascii=False,
+            allow_nan=False,
+        )
+    except ValueError:  # NaN and the infinities have a form in Extended JSON only
+        text = extended_dumps(body, json_options=RELAXED_JSON_OPTIONS)
+    return text.encode()
+
+
+def _json_object(data: bytes) -> dict[str, Any]:
+    try:
+        body = json.loads(data.decode())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"the body is no JSON in UTF-8: {error}") from error
+    if not isinstance(body, dict):
+        raise ValueError(f"the body is a JSON {type(body).__name__}, not an object")
+    return body
+
+
+def _is_integer(value: Any) -> bool:
+    # pika reads a 64-bit header as a subclass of int
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _text(body: Mapping[str, Any], key: str) -> str:
+    value = body.get(key)
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{key} must be a text that is not empty, not {value!r:.80}")
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise ValueError(f"{key} holds a lone surrogate")
+    return value

@@ -1,0 +1,137 @@
+"""The wire contract: a change event and its message."""
+
+import json
+from datetime import datetime, timezone
+from typing import Any
+
+import bson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models import Change, ChangeEvent, Delivery, entry_id_of
+from models.identity import chunk_id, drop_fence_id, partition_of, record_id
+
+VERSION = (1_700_000_000 << 32) | 7
+
+
+def through_the_wire(change: Change) -> ChangeEvent:
+    message = ChangeEvent.from_change(change).to_message("q")
+    return ChangeEvent.from_delivery(Delivery("q", message.body, message.headers))
+
+
+@pytest.mark.parametrize(
+    ("mongo_id", "entry_id"),
+    [
+        ("plain", "plain"),
+        (bson.ObjectId("0123456789abcdef01234567"), "0123456789abcdef01234567"),
+        (5, '{"$numberInt": "5"}'),
+        (bson.Int64(5), '{"$numberLong": "5"}'),
+        (2.5, '{"$numberDouble": "2.5"}'),
+        (None, "null"),
+        (True, "true"),
+        ({"b": 1, "a": "x"}, '{"b": {"$numberInt": "1"}, "a": "x"}'),
+    ],
+)
+def test_entry_id_of_any_bson_type(mongo_id: Any, entry_id: str) -> None:
+    assert entry_id_of(mongo_id) == entry_id
+
+
+def test_a_document_becomes_a_flat_message_and_comes_back() -> None:
+    document = {
+        "_id": bson.ObjectId(),
+        "platform": "x",
+        "content": {"text": "héllo 世界"},
+        "author_id": bson.ObjectId(),
+        "unknown": [1, datetime(2024, 1, 1, tzinfo=timezone.utc)],
+        "type": "not ours",
+    }
+    change = Change("insert", "posts", VERSION, document["_id"], document, 123)
+    message = ChangeEvent.from_change(change).to_message("q")
+    body = json.loads(message.body)
+    assert "_id" not in body
+    assert body["type"] == "posts"
+    assert body["entry_id"] == str(document["_id"])
+    assert body["unknown"][0] == 1
+    assert message.type == "insert"
+    assert message.headers == {
+        "op": "insert", "version": VERSION, "schema": 1, "committed_ms": 123,
+    }  # fmt: skip
+    event = through_the_wire(change)
+    assert (event.op, event.type, event.version, event.fenced) == ("insert", "posts", VERSION, True)
+    assert event.body["content"] == {"text": "héllo 世界"}
+
+
+def test_a_delete_carries_only_type_and_entry_id() -> None:
+    message = ChangeEvent.from_change(Change("delete", "posts", VERSION, "a")).to_message("q")
+    assert json.loads(message.body) == {"type": "posts", "entry_id": "a"}
+
+
+def test_a_message_without_headers_is_an_upsert_of_now() -> None:
+    body = b'{"type": "posts", "entry_id": "a", "content": "x"}'
+    event = ChangeEvent.from_delivery(Delivery("q", body))
+    assert event.op == "update"
+    assert not event.fenced
+    assert event.version >> 32 > 1_700_000_000
+
+
+def test_not_a_number_has_a_form() -> None:
+    change = Change("insert", "posts", 1, "a", {"_id": "a", "content": float("nan"), "b": [1.5]})
+    assert through_the_wire(change).body["content"] == {"$numberDouble": "NaN"}
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (b"", {}),
+        (b"no json", {}),
+        (b"\xff\xfe\x00", {}),
+        (b"[" * 100_000, {}),
+        (b"[1]", {}),
+        (b'{"type": "posts"}', {}),
+        (b'{"entry_id": "a"}', {}),
+        (b'{"type": "posts", "entry_id": ""}', {}),
+        (b'{"type": "posts", "entry_id": 5}', {}),
+        (b'{"type": "posts", "entry_id": "\\ud800"}', {}),
+        (b'{"type": ["posts"], "entry_id": "a"}', {}),
+        (b'{"type": "posts", "entry_id": "a"}', {"schema": 2}),
+        (b'{"type": "posts", "entry_id": "a"}', {"op": "explode"}),
+        (b'{"type": "posts", "entry_id": "a"}', {"op": ["insert"]}),
+        (b'{"type": "posts", "entry_id": "a"}', {"version": -1}),
+        (b'{"type": "posts", "entry_id": "a"}', {"version": "7"}),
+        (b'{"type": "posts", "entry_id": "a"}', {"version": True}),
+        (b'{"type": "posts", "entry_id": "a"}', {"version": 2**63}),
+    ],
+)
+def test_what_is_not_our_contract_is_a_value_error(body: bytes, headers: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        ChangeEvent.from_delivery(Delivery("q", body, headers))
+
+
+@given(st.binary(max_size=200), st.dictionaries(st.text(max_size=8), st.integers() | st.text()))
+def test_the_decoder_raises_nothing_but_value_error(body: bytes, headers: dict[str, Any]) -> None:
+    try:
+        ChangeEvent.from_delivery(Delivery("q", body, headers))
+    except ValueError:
+        pass
+
+
+@given(st.lists(st.tuples(st.text(), st.text()), min_size=2, max_size=2, unique=True))
+def test_ids_of_different_documents_differ(keys: list[tuple[str, str]]) -> None:
+    one, other = keys
+    assert record_id(*one) != record_id(*other)
+    assert chunk_id(*one, "p", "h", 0) != chunk_id(*other, "p", "h", 0)
+
+
+def test_ids_cannot_be_confused_by_separators() -> None:
+    assert record_id("a/b", "c") != record_id("a", "b/c")
+    assert record_id('a","b', "c") != record_id("a", 'b","c')
+    assert drop_fence_id("a") != record_id("a", "")
+    assert chunk_id("t", "e", "p", "1", 0) != chunk_id("t", "e", "p1", "", 0)
+
+
+@given(st.text(), st.integers(1, 64))
+def test_partition_is_stable_and_in_range(entry_id: str, partitions: int) -> None:
+    index = partition_of("posts", entry_id, partitions)
+    assert 0 <= index < partitions
+    assert index == partition_of("posts", entry_id, partitions)
