@@ -1,0 +1,1 @@
+"""Bytes and clients: MongoDB, RabbitMQ, Qdrant. Nothing here knows of settings or steps."""

@@ -1,0 +1,169 @@
+"""One AMQP connection with a thread of its own, so that heartbeats survive a long embedding."""
+
+import logging
+import random
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import pika
+from pika.channel import Channel
+from pika.exceptions import (
+    AMQPError,
+    ChannelClosedByBroker,
+    ConnectionClosedByClient,
+    ConnectionWrongStateError,
+)
+
+from connectors.errors import ConfigurationError, Patience
+
+_MAX_WAIT = 5.0
+_PRECONDITION_FAILED = 406
+
+
+class Link(ABC):
+    """Keeps a connection with one channel open until it is closed; reconnects with backoff.
+
+    Subclasses say what happens on the channel. Methods named `on_…` run in the link's thread.
+
+    :param parameters: where to connect
+    :param name: the thread's name
+    """
+
+    def __init__(self, parameters: pika.ConnectionParameters, name: str) -> None:
+        self._parameters = parameters
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._closing = threading.Event()
+        self._connection: pika.SelectConnection | None = None
+        self._patience = Patience("RabbitMQ", lambda error: True)
+        self._log = logging.getLogger("connectors")
+        self._failure: Exception | None = None
+
+    def start(self) -> None:
+        """Start connecting, without waiting for it."""
+        self._thread.start()
+
+    @abstractmethod
+    def on_channel(self, channel: Channel) -> None:
+        """A new channel is open: declare, consume, publish."""
+
+    @abstractmethod
+    def on_lost(self) -> None:
+        """The channel is gone, and with it everything that was not confirmed or acknowledged."""
+
+    def soon(self, callback: Callable[[], None]) -> None:
+        """Run `callback` in the link's thread, if there is a connection now."""
+        connection = self._connection
+        if connection is not None:
+            try:
+                connection.ioloop.add_callback_threadsafe(callback)
+            except (ConnectionWrongStateError, RuntimeError, OSError):
+                pass  # the connection is going away: on_lost follows
+
+    def check(self) -> None:
+        """Raise what keeps this link from ever working, if anything does.
+
+        :raises ConfigurationError: a queue exists with other arguments
+        """
+        if self._failure is not None:
+            raise self._failure
+
+    def close(self, timeout: float = 2.0) -> None:
+        """End the thread; what is not acknowledged goes back to its queue. Never raises."""
+        self._closing.set()
+        self.soon(self._close_connection)
+        if self._thread.is_alive() and threading.current_thread() is not self._thread:
+            self._thread.join(timeout)
+
+    def _run(self) -> None:
+        wait = 0.1
+        while not self._closing.is_set():
+            opened = self._connect_once()
+            if self._failure is not None:
+                return
+            wait = 0.1 if opened else min(_MAX_WAIT, wait * 2)
+            self._closing.wait(wait * random.uniform(0.8, 1.2))
+
+    def _connect_once(self) -> bool:
+        """Run one connection from its start to its end; true if its channel was open."""
+        opened = False
+
+        def on_open(connection: pika.SelectConnection) -> None:
+            connection.add_on_connection_blocked_callback(self._blocked)
+            connection.add_on_connection_unblocked_callback(self._unblocked)
+            connection.channel(on_open_callback=on_channel)
+
+        def on_channel(channel: Channel) -> None:
+            nonlocal opened
+            opened = True
+            channel.add_on_close_callback(on_channel_closed)
+            self._patience.back()
+            self.on_channel(channel)
+
+        def on_channel_closed(channel: Channel, reason: Exception) -> None:
+            if isinstance(reason, ChannelClosedByBroker) and not self._closing.is_set():
+                if (
+                    reason.reply_code == _PRECONDITION_FAILED
+                    and "inequivalent" in reason.reply_text
+                ):
+                    self._failure = ConfigurationError(
+                        f"RabbitMQ: {reason.reply_text}: the queue exists with other arguments; "
+                        "delete it, or set RABBITMQ_QUEUE_NAME to another name"
+                    )
+                else:
+                    self._patience.away(reason)
+            self._close_connection()
+
+        def on_ended(connection: pika.SelectConnection, error: BaseException) -> None:
+            if not self._closing.is_set() and not isinstance(error, ConnectionClosedByClient):
+                self._patience.away(error)
+            connection.ioloop.stop()
+
+        try:
+            connection = pika.SelectConnection(
+                self._parameters, on_open, on_open_error_callback=on_ended,
+                on_close_callback=on_ended,
+            )  # fmt: skip
+            self._connection = connection
+            if self._closing.is_set():
+                return opened
+            connection.ioloop.start()
+        except (AMQPError, OSError) as error:
+            self._patience.away(error)
+        except Exception as error:  # a fault of ours: the flow must end with it, not hang
+            self._failure = error
+        finally:
+            if self._connection is not None:
+                self._connection.ioloop.close()
+            self._connection = None
+            self.on_lost()
+        return opened
+
+    def _close_connection(self) -> None:
+        connection = self._connection
+        if connection is None:
+            return
+        if connection.is_open:
+            connection.close()
+        elif not (connection.is_closing or connection.is_closed):
+            connection.ioloop.stop()
+
+    def _blocked(self, _connection: Any, frame: Any) -> None:
+        self._patience.away(RuntimeError(f"blocked by the broker: {frame.method.reason}"))
+
+    def _unblocked(self, _connection: Any, _frame: Any) -> None:
+        self._patience.back()
+
+
+def declare_all(
+    channel: Channel, declarations: list[dict[str, Any]], done: Callable[[], None]
+) -> None:
+    """Declare queues one after the other, then call `done`."""
+    if not declarations:
+        done()
+        return
+    channel.queue_declare(
+        **declarations[0],
+        callback=lambda _frame: declare_all(channel, declarations[1:], done),
+    )

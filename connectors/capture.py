@@ -1,0 +1,420 @@
+"""The thread that reads MongoDB: first a snapshot, then the change stream, without a gap."""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from hashlib import sha256
+from json import dumps
+from typing import Any
+
+import bson
+from bson import DatetimeMS, Timestamp
+from bson.codec_options import CodecOptions, DatetimeConversion
+from pymongo import MongoClient
+from pymongo.database import Database
+from pymongo.errors import (
+    ConfigurationError as MongoConfigurationError,
+)
+from pymongo.errors import (
+    ConnectionFailure,
+    OperationFailure,
+    PyMongoError,
+)
+from pymongo.read_concern import ReadConcern
+
+from connectors.checkpoints import SNAPSHOT, STREAM, Checkpoints, Position
+from connectors.errors import ConfigurationError, Patience
+from connectors.progress import SnapshotProgress
+from models import Change
+
+log = logging.getLogger("connectors")
+
+LOST_HISTORY = {9, 260, 280, 286}
+"""Codes of a resume token that cannot be used: FailedToParse, InvalidResumeToken,
+ChangeStreamFatalError, ChangeStreamHistoryLost."""
+_NOT_A_REPLICA_SET = 40573
+
+MAX_BUFFERED = 4000
+MAX_BUFFERED_BYTES = 32 * 2**20
+_AWAIT_MS = 500
+_MAX_WAIT_S = 5.0
+
+# What a document holds is the document's affair: bytes that are no UTF-8 and dates beyond year
+# 9999 must not stop the capture of all the others.
+_CODEC: "CodecOptions[dict[str, Any]]" = CodecOptions(
+    unicode_decode_error_handler="replace",
+    datetime_conversion=DatetimeConversion.DATETIME_AUTO,
+    tz_aware=True,
+)
+
+Entry = tuple[Change | None, Position]
+
+
+class LostHistory(Exception):
+    """The stored position can no longer be continued from."""
+
+
+class Capture:
+    """Reads changes into a bounded buffer, in a thread of its own.
+
+    :param connect: makes the client; called again after nothing, since the driver reconnects
+    :param database: the database to watch
+    :param collections: the registered collections
+    :param checkpoint_database: where the position is kept
+    :param snapshot: `initial`, `never` or `always`
+    :param on_lost_history: `resnapshot` or `fail`
+    :param propagate_drops: whether dropping a collection removes its documents
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], "MongoClient[dict[str, Any]]"],
+        database: str,
+        collections: Sequence[str],
+        checkpoint_database: str,
+        snapshot: str,
+        on_lost_history: str,
+        propagate_drops: bool,
+    ) -> None:
+        self._connect = connect
+        self._database_name = database
+        self._collections = list(collections)
+        self._checkpoint_database = checkpoint_database
+        self._snapshot_mode = snapshot
+        self._on_lost_history = on_lost_history
+        self._propagate_drops = propagate_drops
+        self._patience = Patience("MongoDB", lambda error: True)
+        self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
+        self._changed = threading.Condition()
+        self._buffer: deque[tuple[Entry, int]] = deque()
+        self._bytes = 0
+        self._closing = False
+        self._position: Position | None = None
+        self._to_commit: Position | None = None
+        self._failure: Exception | None = None
+        self._snapshot_begun = False
+
+    def start(self) -> None:
+        """Start reading, without waiting for the server."""
+        self._thread.start()
+
+    def take(self, max_count: int, max_bytes: int) -> list[Entry]:
+        """Entries from the buffer, in order; at least one if there is any.
+
+        :raises ConfigurationError: what keeps this capture from ever working
+        """
+        if self._failure is not None:
+            raise self._failure
+        taken: list[Entry] = []
+        size = 0
+        with self._changed:
+            while self._buffer and len(taken) < max_count:
+                entry, bytes_ = self._buffer[0]
+                if taken and size + bytes_ > max_bytes:
+                    break
+                self._buffer.popleft()
+                self._bytes -= bytes_
+                size += bytes_
+                taken.append(entry)
+            if taken:
+                self._changed.notify_all()
+        return taken
+
+    def commit(self, position: Position) -> None:
+        """Have a position stored soon: everything before it has reached the broker."""
+        with self._changed:
+            self._to_commit = position
+            self._changed.notify_all()
+
+    def close(self, timeout: float = 3.0) -> None:
+        """Store the last committed position and end the thread. Never raises."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        wait = 0.1
+        try:
+            client = self._connect()
+            database = client.get_database(self._database_name, codec_options=_CODEC)
+            checkpoints = self._checkpoints(client)
+            while not self._closing:
+                try:
+                    self._capture(client, database, checkpoints)
+                    wait = 0.1
+                except LostHistory as error:
+                    self._resnapshot_or_fail(client, checkpoints, error)
+                except OperationFailure as error:
+                    if error.code == _NOT_A_REPLICA_SET:
+                        raise ConfigurationError(
+                            "MONGO_DATABASE_HOST is no replica set, and change streams need one: "
+                            "start mongod with --replSet and run rs.initiate()"
+                        ) from error
+                    self._pause(error, wait)
+                    wait = min(_MAX_WAIT_S, wait * 2)
+                except MongoConfigurationError as error:
+                    raise ConfigurationError(f"MONGO_DATABASE_HOST: {error}") from error
+                except PyMongoError as error:
+                    self._pause(error, wait)
+                    wait = min(_MAX_WAIT_S, wait * 2)
+            self._commit_now(checkpoints)
+            client.close()
+        except ConnectionFailure as error:  # only the last commit: it is repeated after a restart
+            log.warning("the last position was not stored: %s", error)
+        except Exception as error:  # handed to the flow, which ends with it
+            self._failure = error
+
+    def _pause(self, error: PyMongoError, wait: float) -> None:
+        self._patience.away(error)
+        deadline = time.monotonic() + wait
+        with self._changed:
+            while not self._closing and (left := deadline - time.monotonic()) > 0:
+                self._changed.wait(left)
+
+    def _checkpoints(self, client: "MongoClient[dict[str, Any]]") -> Checkpoints:
+        described = dumps([self._database_name, sorted(self._collections), self._pipeline()])
+        fingerprint = sha256(described.encode()).hexdigest()
+        collection = client[self._checkpoint_database].get_collection(
+            "checkpoints", codec_options=_CODEC
+        )
+        return Checkpoints(collection, f"cdc/{self._database_name}", fingerprint)
+
+    def _capture(
+        self,
+        client: "MongoClient[dict[str, Any]]",
+        database: "Database[dict[str, Any]]",
+        checkpoints: Checkpoints,
+    ) -> None:
+        """Go on from the last position until the stream ends or an error is raised."""
+        now = _operation_time(client)
+        self._patience.back()
+        position = self._position
+        if position is None:
+            position = self._first_position(now, checkpoints)
+            self._position = position
+        if position.time is not None and position.time > now:
+            raise LostHistory(
+                f"the stored position is ahead of the cluster ({position.time} > {now}): this is "
+                "another cluster, or one restored from a backup"
+            )
+        if position.phase == SNAPSHOT:
+            for entry, size in self._scan(database, position):
+                self._emit(entry, size, checkpoints)
+            if self._closing:
+                return
+        self._follow(database, checkpoints)
+
+    def _first_position(self, now: Timestamp, checkpoints: Checkpoints) -> Position:
+        stored, fits = checkpoints.load()
+        if stored is not None and not fits:
+            raise LostHistory("the collections or options differ from those of the last run")
+        again = self._snapshot_mode == "always" and not self._snapshot_begun
+        if stored is not None and (stored.phase == SNAPSHOT or not again):
+            self._snapshot_begun = True
+            return stored
+        if self._snapshot_mode == "never":
+            position = Position(STREAM, now, time=now)
+            checkpoints.store(position)
+            return position
+        return self._begin_snapshot(now, checkpoints)
+
+    def _begin_snapshot(self, now: Timestamp, checkpoints: Checkpoints) -> Position:
+        """Store the time before the first row goes out: what is deleted between two attempts at
+        the same snapshot would otherwise stay in the store for ever.
+        """
+        position = Position(SNAPSHOT, now, time=now)
+        checkpoints.store(position)
+        self._snapshot_begun = True
+        log.info("snapshot of %s begins", ", ".join(self._collections))
+        return position
+
+    def _resnapshot_or_fail(
+        self, client: "MongoClient[dict[str, Any]]", checkpoints: Checkpoints, error: LostHistory
+    ) -> None:
+        if self._on_lost_history == "fail":
+            raise ConfigurationError(
+                f"MongoDB's history since the last position is lost ({error}); set "
+                "CDC_ON_LOST_HISTORY=resnapshot to read everything again"
+            ) from error
+        log.warning("history is lost, reading everything again: %s", error)
+        self._position = self._begin_snapshot(_operation_time(client), checkpoints)
+
+    def _scan(
+        self, database: "Database[dict[str, Any]]", position: Position
+    ) -> Iterator[tuple[Entry, int]]:
+        """Rows of all collections in the order of `_id`, from a position on.
+
+        Behind each collection comes a drop of what is older than the snapshot: documents that
+        were deleted while nobody looked.
+        """
+        version = _version(position.start)
+        first = self._collections.index(position.collection) if position.collection else 0
+        for index in range(first, len(self._collections)):
+            name = self._collections[index]
+            last_id = position.last_id if name == position.collection else None
+            here = position.scanning(name, last_id)
+            collection = database.get_collection(name, read_concern=ReadConcern("majority"))
+            with SnapshotProgress(name, collection.estimated_document_count()) as progress:
+                for row in _rows(collection, last_id):
+                    here = here.scanning(name, (row["_id"],))
+                    change = Change("snapshot", name, version, row["_id"], row)
+                    yield (change, here), _size(row)
+                    progress.advance()
+            last = index + 1 == len(self._collections)
+            behind = position.streaming() if last else here.scanning(self._collections[index + 1])
+            yield (Change("drop", name, version - 1), behind), 0
+
+    def _follow(self, database: "Database[dict[str, Any]]", checkpoints: Checkpoints) -> None:
+        """Read the change stream until it is invalidated, or for ever."""
+        position = self._position
+        assert position is not None
+        options: dict[str, Any] = {"full_document": "updateLookup", "max_await_time_ms": _AWAIT_MS}
+        if position.token is None:
+            options["start_at_operation_time"] = position.start
+        else:
+            options["start_after" if position.invalidated else "resume_after"] = position.token
+        try:
+            with database.watch(self._pipeline(), batch_size=1000, **options) as stream:
+                while not self._closing and stream.alive:
+                    if self._to_commit is not None:
+                        self._commit_now(checkpoints)
+                    event = stream.try_next()
+                    if event is None:
+                        token = stream.resume_token
+                        if token is not None and token != position.token:
+                            position = replace(position, token=token, invalidated=False)
+                            self._emit((None, position), 0, checkpoints)
+                        continue
+                    position = replace(
+                        position,
+                        token=event["_id"],
+                        invalidated=event["operationType"] == "invalidate",
+                        time=event["clusterTime"],
+                    )
+                    if self._renamed_into(event):
+                        self._position = self._begin_snapshot(event["clusterTime"], checkpoints)
+                        return
+                    changes = list(self._changes(event))
+                    size = _size(event.get("fullDocument") or {})
+                    for change in changes[:-1]:
+                        self._emit((change, self._position or position), size, checkpoints)
+                    self._emit((changes[-1] if changes else None, position), size, checkpoints)
+        except OperationFailure as error:
+            if error.code in LOST_HISTORY:
+                raise LostHistory(f"error {error.code}: {error.details or error}"[:300]) from error
+            raise
+
+    def _pipeline(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "$match": {
+                    "$or": [
+                        {"ns.coll": {"$in": self._collections}},
+                        {"to.coll": {"$in": self._collections}},
+                        {"operationType": {"$in": ["dropDatabase", "invalidate"]}},
+                    ]
+                }
+            }
+        ]
+
+    def _renamed_into(self, event: Mapping[str, Any]) -> bool:
+        return event["operationType"] == "rename" and event["to"]["coll"] in self._collections
+
+    def _changes(self, event: Mapping[str, Any]) -> Iterator[Change]:
+        """What an event means: one change, none, or the drop of one or of all collections."""
+        op = event["operationType"]
+        version = _version(event["clusterTime"])
+        name = event.get("ns", {}).get("coll", "")
+        committed_ms = _milliseconds(event.get("wallTime"))
+        if op in ("insert", "update", "replace"):
+            document = event.get("fullDocument")
+            if document is not None:  # else it is gone by now, and its delete follows
+                id_ = event["documentKey"]["_id"]
+                yield Change(op, name, version, id_, document, committed_ms)
+        elif op == "delete":
+            yield Change(op, name, version, event["documentKey"]["_id"], None, committed_ms)
+        elif op in ("drop", "rename", "dropDatabase") and self._propagate_drops:
+            for gone in self._collections if op == "dropDatabase" else [name]:
+                if gone in self._collections:
+                    yield Change("drop", gone, version, committed_ms=committed_ms)
+
+    def _emit(self, entry: Entry, size: int, checkpoints: Checkpoints) -> None:
+        """Put an entry into the buffer; waits while it is full, storing positions meanwhile."""
+        while True:
+            with self._changed:
+                full = len(self._buffer) >= MAX_BUFFERED or self._bytes >= MAX_BUFFERED_BYTES
+                if not full or self._closing:
+                    break
+                if self._to_commit is None:
+                    self._changed.wait(0.5)
+            self._commit_now(checkpoints)
+        with self._changed:
+            if self._closing:
+                return
+            # an idle token only moves the last one on
+            if entry[0] is None and self._buffer and self._buffer[-1][0][0] is None:
+                self._buffer.pop()
+            self._buffer.append((entry, size))
+            self._bytes += size
+        self._position = entry[1]
+
+    def _commit_now(self, checkpoints: Checkpoints) -> None:
+        with self._changed:
+            position = self._to_commit
+        if position is None:
+            return
+        checkpoints.store(position)
+        with self._changed:
+            if self._to_commit is position:
+                self._to_commit = None
+
+
+def _rows(collection: Any, last_id: tuple[Any] | None) -> Iterator[dict[str, Any]]:
+    cursor = collection.find().sort("_id", 1).batch_size(500)
+    if last_id is None:
+        yield from cursor
+        return
+    # $gt sees only values of one BSON type; min() crosses them, and includes its bound.
+    bound = bson.encode({"": last_id[0]})
+    cursor = cursor.min([("_id", last_id[0])]).hint([("_id", 1)])
+    for row in cursor:
+        if bson.encode({"": row["_id"]}) != bound:
+            yield row
+
+
+def _operation_time(client: "MongoClient[dict[str, Any]]") -> Timestamp:
+    answer = client.admin.command("hello")
+    time_ = answer.get("operationTime")
+    if not isinstance(time_, Timestamp):
+        raise ConfigurationError(
+            "MONGO_DATABASE_HOST is no replica set, and change streams need one: start mongod "
+            "with --replSet and run rs.initiate()"
+        )
+    return time_
+
+
+def _version(time_: Timestamp) -> int:
+    return (int(time_.time) << 32) | int(time_.inc)
+
+
+def _milliseconds(wall_time: Any) -> int:
+    if isinstance(wall_time, DatetimeMS):
+        return int(wall_time)
+    return int(wall_time.timestamp() * 1000) if wall_time is not None else 0
+
+
+def _size(document: Mapping[str, Any]) -> int:
+    """A cheap estimate of a document's bytes, good enough to bound a buffer."""
+    total = 64
+    for value in document.values():
+        if isinstance(value, str | bytes):
+            total += len(value)
+        elif isinstance(value, Mapping):
+            total += _size(value)
+        elif isinstance(value, list):
+            total += 16 * len(value)
+    return total

@@ -1,0 +1,385 @@
+"""Qdrant: one client for the embedded store and a server, and the writes of a plan."""
+
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+from warnings import catch_warnings, simplefilter
+
+import grpc
+from qdrant_client import QdrantClient
+from qdrant_client import models as q
+from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
+
+from connectors.errors import ConfigurationError, Patience
+from models import Chunk, record_id
+from models.identity import drop_fence_id
+from models.points import Key, Stored, WritePlan
+
+VECTOR_NAME = "dense"
+TOMBSTONES = "tombstones"
+
+MAX_POINTS = 128
+"""Points in one request."""
+MAX_BYTES = 8 * 2**20
+"""Estimated size of one request; a larger point goes alone."""
+MAX_POINT_BYTES = 30 * 2**20
+"""A server's default request limit is 32 MiB: what is larger can never be stored."""
+
+_RECORD_INDEXES = {
+    "entry_id": q.PayloadSchemaType.KEYWORD,
+    "author_id": q.PayloadSchemaType.KEYWORD,
+    "platform": q.PayloadSchemaType.KEYWORD,
+    "version": q.PayloadSchemaType.INTEGER,
+}
+_CHUNK_INDEXES = {
+    "entry_id": q.PayloadSchemaType.KEYWORD,
+    "author_id": q.PayloadSchemaType.KEYWORD,
+    "platform": q.PayloadSchemaType.KEYWORD,
+    "chunk_hash": q.PayloadSchemaType.KEYWORD,
+}
+_REFUSED_STATUS = {400, 413, 422}
+_REFUSED_GRPC = {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.OUT_OF_RANGE}
+
+T = TypeVar("T")
+
+
+class Refused(ValueError):
+    """The store refused the content of a request; the same request would be refused again."""
+
+
+def cleaned(type_: str) -> str:
+    """Collection of the records of a type."""
+    return f"cleaned_{type_}"
+
+
+def vectors_of(type_: str) -> str:
+    """Collection of the chunks of a type."""
+    return f"vector_{type_}"
+
+
+def open_client(url: str, path: Path, api_key: str | None = None) -> QdrantClient:
+    """A client of the server at `url`, else of the embedded store in the folder `path`.
+
+    :raises ConfigurationError: the embedded store is in use by another process
+    """
+    with catch_warnings():
+        simplefilter("ignore")
+        if url:
+            return QdrantClient(
+                url=url, api_key=api_key or None, prefer_grpc=True, check_compatibility=False,
+                timeout=60,
+            )  # fmt: skip
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            return QdrantClient(path=str(path), force_disable_check_same_thread=True)
+        except RuntimeError as error:
+            raise ConfigurationError(
+                f"QDRANT_PATH {path} is in use by another process: stop it, or set QDRANT_URL to "
+                "share a server"
+            ) from error
+
+
+class QdrantStore:
+    """The feature store: `cleaned_<type>`, `vector_<type>` and `tombstones`.
+
+    Thread-safe. Every write waits until it is applied; a server that is away is waited for.
+
+    :param client: of a server or of the embedded store
+    :param types: the document types
+    """
+
+    def __init__(self, client: QdrantClient, types: Iterable[str]) -> None:
+        self._client = client
+        self._types = tuple(types)
+        self._patience = Patience("Qdrant", _is_away)
+        # The embedded store is a single SQLite connection and plain lists.
+        self._lock = threading.RLock()
+
+    def ensure_collections(self, dimension: int) -> None:
+        """Create what is missing, payload indexes before the first write.
+
+        :raises ConfigurationError: a collection exists with other vectors
+        """
+        for type_ in self._types:
+            self._ensure(cleaned(type_), None, _RECORD_INDEXES)
+            self._ensure(vectors_of(type_), dimension, _CHUNK_INDEXES)
+        self._ensure(TOMBSTONES, None, {"version": q.PayloadSchemaType.INTEGER})
+
+    def read(self, keys: Sequence[Key], list_chunks: Collection[Key] = ()) -> dict[Key, Stored]:
+        """What is stored of each document; for those in `list_chunks` with all its chunks."""
+        by_type: dict[str, list[Key]] = {}
+        for key in keys:
+            by_type.setdefault(key.type, []).append(key)
+        fences = [drop_fence_id(type_) for type_ in by_type]
+        tombstones = self._payloads(TOMBSTONES, [*(record_id(*key) for key in keys), *fences])
+        stored = {}
+        for type_, some in by_type.items():
+            records = self._payloads(
+                cleaned(type_),
+                [record_id(*key) for key in some],
+                q.PayloadSelectorExclude(exclude=["cleaned_content"]),
+            )
+            chunks = self._chunks_of(type_, [key for key in some if key in list_chunks])
+            dropped = _version(tombstones.get(drop_fence_id(type_)))
+            for key in some:
+                record = records.get(record_id(*key))
+                versions = (_version(record), _version(tombstones.get(record_id(*key))), dropped)
+                stored[key] = Stored(max(versions), record, chunks.get(key))
+        return stored
+
+    def live(self, type_: str, older_than: int) -> Iterator[tuple[Key, Mapping[str, Any]]]:
+        """Records of a type whose version is at most `older_than`, without their texts."""
+        fields = q.PayloadSelectorInclude(include=["entry_id", "version", "chunk_ids"])
+        for _, payload in self._scroll(cleaned(type_), None, fields):
+            # Compared here: Qdrant's range filters compare as 64-bit floats.
+            if _version(payload) <= older_than:
+                yield Key(type_, payload["entry_id"]), payload
+
+    def fence_type(self, type_: str, version: int) -> None:
+        """Remember the drop of a whole collection: nothing of this version or older comes back."""
+        fence = drop_fence_id(type_)
+        known = _version(self._payloads(TOMBSTONES, [fence]).get(fence))
+        self._upsert(TOMBSTONES, [_tombstone(fence, type_, "", max(known, version))])
+
+    def upsert_chunks(
+        self, chunks: Sequence[tuple[WritePlan, Chunk]], vectors: Iterable[Any]
+    ) -> None:
+        """Write new chunks with their vectors."""
+        by_type: dict[str, list[q.PointStruct]] = {}
+        for (plan, chunk), vector in zip(chunks, vectors, strict=True):
+            payload = {
+                **plan.metadata,
+                "path": chunk.path,
+                "content": chunk.content,
+                "position": chunk.position,
+                "version": plan.version,
+                "chunk_hash": chunk.chunk_hash,
+                "model": plan.model,
+            }
+            point = q.PointStruct(
+                id=chunk.id, vector={VECTOR_NAME: vector.tolist()}, payload=payload
+            )
+            by_type.setdefault(plan.key.type, []).append(point)
+        for type_, points in by_type.items():
+            self._upsert(vectors_of(type_), points)
+
+    def finish(self, plans: Sequence[WritePlan]) -> None:
+        """Everything behind the new chunks.
+
+        1. tombstones of what is removed: from here on nothing older can come back
+        2. payload of kept chunks; no vector is touched
+        3. chunks that are gone
+        4. records last: as long as one is missing or old, a repeated change does all again
+        """
+        removed = [plan for plan in plans if plan.record is None]
+        self._upsert(
+            TOMBSTONES,
+            [_tombstone(record_id(*plan.key), *plan.key, plan.version) for plan in removed],
+        )
+        for type_ in {plan.key.type for plan in plans}:
+            some = [plan for plan in plans if plan.key.type == type_]
+            self._update_payloads(vectors_of(type_), some)
+            self._delete(vectors_of(type_), [id_ for plan in some for id_ in plan.deletes])
+            self._refresh(cleaned(type_), [plan for plan in some if plan.refresh_only])
+            self._upsert(
+                cleaned(type_),
+                [
+                    q.PointStruct(id=record_id(*plan.key), vector={}, payload=dict(plan.record))
+                    for plan in some
+                    if plan.record is not None and not plan.refresh_only
+                ],
+            )
+            self._delete(cleaned(type_), [record_id(*p.key) for p in some if p.record is None])
+
+    def close(self) -> None:
+        """Close the client."""
+        with self._lock:
+            self._client.close()
+
+    def _ensure(
+        self, name: str, dimension: int | None, indexes: Mapping[str, q.PayloadSchemaType]
+    ) -> None:
+        vectors = (
+            {}
+            if dimension is None
+            else {VECTOR_NAME: q.VectorParams(size=dimension, distance=q.Distance.COSINE)}
+        )
+        if not self._call(lambda: self._client.collection_exists(name)):
+            try:
+                self._call(lambda: self._client.create_collection(name, vectors_config=vectors))
+            except ValueError:
+                # another process may have been faster
+                if not self._call(lambda: self._client.collection_exists(name)):
+                    raise
+        with catch_warnings():
+            simplefilter("ignore")
+            for field, schema in indexes.items():
+                self._call(
+                    lambda field=field, schema=schema: self._client.create_payload_index(  # type: ignore[misc]
+                        name, field, field_schema=schema, wait=True
+                    )
+                )
+        if dimension is not None:
+            info = self._call(lambda: self._client.get_collection(name))
+            found = info.config.params.vectors
+            size = (
+                found[VECTOR_NAME].size if isinstance(found, dict) and found.get(VECTOR_NAME) else 0
+            )
+            if size != dimension:
+                raise ConfigurationError(
+                    f"Qdrant collection {name} has no vector {VECTOR_NAME!r} of {dimension} "
+                    "components, which EMBEDDING_MODEL makes: delete the collection, or set the "
+                    "model that it was made with"
+                )
+
+    def _payloads(
+        self, collection: str, ids: Sequence[str], fields: Any = True
+    ) -> dict[str, Mapping[str, Any]]:
+        found: dict[str, Mapping[str, Any]] = {}
+        for start in range(0, len(ids), 256):
+            some = list(ids[start : start + 256])
+            for record in self._call(
+                lambda some=some: self._client.retrieve(collection, some, with_payload=fields)  # type: ignore[misc]
+            ):
+                found[str(record.id)] = record.payload or {}
+        return found
+
+    def _chunks_of(
+        self, type_: str, keys: Sequence[Key]
+    ) -> dict[Key, dict[str, Mapping[str, Any]]]:
+        chunks: dict[Key, dict[str, Mapping[str, Any]]] = {key: {} for key in keys}
+        fields = q.PayloadSelectorExclude(exclude=["content"])
+        for start in range(0, len(keys), 64):
+            ids = [key.entry_id for key in keys[start : start + 64]]
+            only = q.Filter(must=[q.FieldCondition(key="entry_id", match=q.MatchAny(any=ids))])
+            for id_, payload in self._scroll(vectors_of(type_), only, fields):
+                chunks[Key(type_, payload["entry_id"])][id_] = payload
+        return chunks
+
+    def _scroll(
+        self, collection: str, only: q.Filter | None, fields: Any
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        offset: Any = None
+        while True:
+            records, offset = self._call(
+                lambda offset=offset: self._client.scroll(  # type: ignore[misc]
+                    collection, only, limit=1000, offset=offset, with_payload=fields
+                )
+            )
+            for record in records:
+                yield str(record.id), dict(record.payload or {})
+            if offset is None:
+                return
+
+    def _upsert(self, collection: str, points: Iterable[q.PointStruct]) -> None:
+        for some in bounded(points, _size):
+            self._call(
+                lambda some=some: self._client.upsert(collection, some, wait=True)  # type: ignore[misc]
+            )
+
+    def _delete(self, collection: str, ids: Sequence[str]) -> None:
+        for start in range(0, len(ids), 1000):
+            selector = q.PointIdsList(points=list(ids[start : start + 1000]))
+            self._call(
+                lambda selector=selector: self._client.delete(collection, selector, wait=True)  # type: ignore[misc]
+            )
+
+    def _update_payloads(self, collection: str, plans: Sequence[WritePlan]) -> None:
+        operations: list[Any] = []
+        for plan in plans:
+            if plan.retagged:
+                operations.append(
+                    _set_payload({**plan.metadata, "version": plan.version}, plan.retagged)
+                )
+            operations += [
+                _set_payload({"position": position, "version": plan.version}, [id_])
+                for id_, position in plan.moved.items()
+            ]
+        for start in range(0, len(operations), MAX_POINTS):
+            some = operations[start : start + MAX_POINTS]
+            self._call(
+                lambda some=some: self._client.batch_update_points(collection, some, wait=True)  # type: ignore[misc]
+            )
+
+    def _refresh(self, collection: str, plans: Sequence[WritePlan]) -> None:
+        """Only the version of these records moves on."""
+        by_version: dict[int, list[str]] = {}
+        for plan in plans:
+            by_version.setdefault(plan.version, []).append(record_id(*plan.key))
+        operations = [_set_payload({"version": v}, ids) for v, ids in by_version.items()]
+        for start in range(0, len(operations), MAX_POINTS):
+            some = operations[start : start + MAX_POINTS]
+            self._call(
+                lambda some=some: self._client.batch_update_points(collection, some, wait=True)  # type: ignore[misc]
+            )
+
+    def _call(self, function: Callable[[], T]) -> T:
+        def once() -> T:
+            with self._lock:
+                return function()
+
+        try:
+            return self._patience.call(once)
+        except (UnexpectedResponse, grpc.RpcError) as error:
+            raise Refused(str(error)) from error
+
+
+def bounded(
+    items: Iterable[T],
+    size: Callable[[T], int],
+    max_count: int = MAX_POINTS,
+    max_bytes: int = MAX_BYTES,
+) -> Iterator[list[T]]:
+    """Cut `items` into lists of at most `max_count` items and, where no single item is larger,
+    `max_bytes` in sum of `size(item)`.
+    """
+    some: list[T] = []
+    total = 0
+    for item in items:
+        bytes_ = size(item)
+        if some and (len(some) == max_count or total + bytes_ > max_bytes):
+            yield some
+            some, total = [], 0
+        some.append(item)
+        total += bytes_
+    if some:
+        yield some
+
+
+def _size(point: q.PointStruct) -> int:
+    payload = point.payload or {}
+    text = sum(len(v.encode()) if isinstance(v, str) else 40 * len(v) if isinstance(v, list) else 16
+               for v in payload.values())  # fmt: skip
+    size = text + (16 * 384 if point.vector else 0) + 200
+    if size > MAX_POINT_BYTES:
+        raise ValueError(
+            f"a point of {size:,} bytes is larger than what a Qdrant server takes "
+            f"({MAX_POINT_BYTES:,} bytes)"
+        )
+    return size
+
+
+def _set_payload(payload: Mapping[str, Any], ids: Sequence[str]) -> q.SetPayloadOperation:
+    return q.SetPayloadOperation(set_payload=q.SetPayload(payload=dict(payload), points=list(ids)))
+
+
+def _tombstone(id_: str, type_: str, entry_id: str, version: int) -> q.PointStruct:
+    payload = {"type": type_, "entry_id": entry_id, "version": version, "deleted_at": time.time()}
+    return q.PointStruct(id=id_, vector={}, payload=payload)
+
+
+def _version(payload: Mapping[str, Any] | None) -> int:
+    return int(payload["version"]) if payload else -1
+
+
+def _is_away(error: BaseException) -> bool:
+    """Everything but a refusal of the content: a wrong key or a missing collection must cost no
+    document its place.
+    """
+    if isinstance(error, UnexpectedResponse):
+        return error.status_code not in _REFUSED_STATUS
+    if isinstance(error, grpc.RpcError):
+        return getattr(error, "code", lambda: None)() not in _REFUSED_GRPC
+    return isinstance(error, ResponseHandlingException | ConnectionError | TimeoutError)

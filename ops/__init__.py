@@ -1,0 +1,1 @@
+"""Running the stack: private local servers, broker and database configuration, dashboards."""

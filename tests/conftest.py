@@ -1,0 +1,124 @@
+"""Servers for tests: the one named in the environment, else a private one, else a skip; under CI
+a missing one fails."""
+
+import os
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pika
+import pytest
+from hypothesis import HealthCheck, settings
+from pymongo import MongoClient
+from pymongo.database import Database
+
+from connectors.rabbitmq import RabbitMQSettings
+from ops.stack import MongoServer, RabbitMQNode, StackError
+from tests.hashing import HashingEmbedder
+
+settings.register_profile(
+    "ci", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("ci")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one test works: its own queue, databases and folder on shared servers."""
+
+    mongo_uri: str
+    rabbitmq: RabbitMQSettings
+    name: str
+    folder: Path
+
+    @property
+    def queue(self) -> str:
+        return f"q-{self.name}"
+
+    @property
+    def qdrant(self) -> Path:
+        return self.folder / "qdrant"
+
+    @property
+    def database(self) -> "Database[dict[str, Any]]":
+        return MongoClient(self.mongo_uri)[f"twin_{self.name}"]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What makes the real commands work here."""
+        return {
+            "MONGO_DATABASE_HOST": self.mongo_uri,
+            "MONGO_DATABASE_NAME": f"twin_{self.name}",
+            "MONGO_CHECKPOINT_DATABASE": f"cdc_{self.name}",
+            "RABBITMQ_HOST": self.rabbitmq.host,
+            "RABBITMQ_PORT": str(self.rabbitmq.port),
+            "RABBITMQ_DEFAULT_USERNAME": self.rabbitmq.username,
+            "RABBITMQ_DEFAULT_PASSWORD": self.rabbitmq.password,
+            "RABBITMQ_QUEUE_NAME": self.queue,
+            "QDRANT_PATH": str(self.qdrant),
+            "QDRANT_URL": "",
+        }
+
+    def channel(self) -> Any:
+        """A new connection's channel."""
+        return pika.BlockingConnection(self.rabbitmq.parameters()).channel()
+
+    def messages(self, queue: str, quiet: float = 0.5) -> list[tuple[Any, bytes]]:
+        """Take everything out of a queue that nobody consumes: (properties, body)."""
+        channel = self.channel()
+        taken = []
+        for method, properties, body in channel.consume(queue, inactivity_timeout=quiet):
+            if method is None:
+                break
+            channel.basic_ack(method.delivery_tag)
+            taken.append((properties, body))
+        channel.connection.close()
+        return taken
+
+
+def _missing(reason: str) -> None:
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQSettings]:
+    if host := os.environ.get("RABBITMQ_HOST"):
+        yield RabbitMQSettings(host=host, port=int(os.environ.get("RABBITMQ_PORT", "5672")))
+        return
+    try:
+        node = RabbitMQNode(tmp_path_factory.mktemp("rabbitmq"))
+        node.start()
+    except StackError as error:
+        _missing(str(error))
+    with node:
+        yield RabbitMQSettings(port=node.port)
+
+
+@pytest.fixture(scope="session")
+def mongo_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    if uri := os.environ.get("MONGO_DATABASE_HOST"):
+        yield uri
+        return
+    try:
+        server = MongoServer(tmp_path_factory.mktemp("mongodb"))
+        server.start()
+    except StackError as error:
+        _missing(str(error))
+    with server:
+        yield server.uri
+
+
+@pytest.fixture
+def place(rabbitmq: RabbitMQSettings, mongo_uri: str, tmp_path: Path) -> Iterator[Place]:
+    here = Place(mongo_uri, rabbitmq, uuid.uuid4().hex[:12], tmp_path)
+    yield here
+    here.database.client.drop_database(here.database.name)
+
+
+@pytest.fixture(scope="session")
+def hashing() -> HashingEmbedder:
+    return HashingEmbedder()

@@ -1,0 +1,198 @@
+"""The change stream source against a real server."""
+
+import threading
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import bson
+import bytewax.operators as op
+import pytest
+from bytewax.dataflow import Dataflow
+from bytewax.testing import TestingSink, run_main
+from pymongo import MongoClient
+
+from connectors.mongodb import MongoChangeStreamSource, MongoDatabaseConnector
+from models import Change
+from tests.conftest import Place
+
+COLLECTIONS = ("posts", "articles")
+
+
+class Run:
+    """One life of a capture: runs until `done` says so of the changes seen."""
+
+    def __init__(self, place: Place, **options: Any) -> None:
+        self.stopping = threading.Event()
+        self.seen: list[Change] = []
+        self.source = MongoChangeStreamSource(
+            place.mongo_uri,
+            place.database.name,
+            COLLECTIONS,
+            f"cdc_{place.name}",
+            stopping=self.stopping,
+            **options,
+        )
+
+    def until(
+        self,
+        done: Callable[[list[Change]], bool],
+        on_change: Callable[[Change], None] = lambda _: None,
+        finish: bool = True,
+    ) -> list[Change]:
+        def look(change: Change) -> Change:
+            self.seen.append(change)
+            on_change(change)
+            if done(self.seen):
+                self.stopping.set()
+            return change
+
+        flow = Dataflow("capture")
+        op.output("out", op.map("look", op.input("in", flow, self.source), look), TestingSink([]))
+        watchdog = threading.Timer(20, self.stopping.set)
+        watchdog.start()
+        run_main(flow, epoch_interval=timedelta(milliseconds=20))
+        watchdog.cancel()
+        if finish:
+            self.source.finish()
+        else:
+            for partition in self.source._built:
+                partition._capture.close()
+        assert done(self.seen), self.seen
+        return self.seen
+
+
+def drops(seen: list[Change]) -> int:
+    return sum(change.op == "drop" for change in seen)
+
+
+def snapshot_done(seen: list[Change]) -> bool:
+    return drops(seen) == len(COLLECTIONS)
+
+
+def test_a_snapshot_reads_everything_and_then_the_changes(place: Place) -> None:
+    ids: list[Any] = [5, "a", bson.ObjectId(), 2.5, {"x": 1}, None, True, b"bytes", datetime(2020, 1, 1)]
+    place.database.posts.insert_many([{"_id": id_, "content": "x"} for id_ in ids])
+    place.database.unregistered.insert_one({"content": "x"})
+
+    def change_it(change: Change) -> None:
+        if change.op == "drop" and change.collection == "articles":
+            posts = place.database.posts
+            posts.update_one({"_id": "a"}, {"$set": {"content": "y"}})
+            posts.replace_one({"_id": 5}, {"content": "z"})
+            posts.delete_one({"_id": 2.5})
+            posts.insert_one({"_id": "new", "content": "n"})
+
+    run = Run(place)
+    seen = run.until(lambda s: s[-1].op == "insert", change_it)
+    rows = [c for c in seen if c.op == "snapshot"]
+    assert len(rows) == len(ids)
+    assert {c.version for c in rows} == {rows[0].version}
+    live = [(c.op, c.id) for c in seen if c.op not in ("snapshot", "drop")]
+    assert live == [("update", "a"), ("replace", 5), ("delete", 2.5), ("insert", "new")]
+    versions = [c.version for c in seen if c.op not in ("snapshot", "drop")]
+    assert versions == sorted(versions)
+    assert versions[0] > rows[0].version
+    update = next(c for c in seen if c.op == "update")
+    assert update.document == {"_id": "a", "content": "y"}
+    assert update.committed_ms > 1_700_000_000_000
+
+
+def test_a_restart_goes_on_where_it_stopped(place: Place) -> None:
+    place.database.posts.insert_one({"_id": 1, "content": "x"})
+    Run(place).until(snapshot_done)
+    place.database.posts.insert_one({"_id": 2, "content": "x"})
+    place.database.posts.delete_one({"_id": 1})
+    seen = Run(place).until(lambda s: len(s) == 2)
+    assert [(c.op, c.id) for c in seen] == [("insert", 2), ("delete", 1)]
+
+
+def test_a_snapshot_goes_on_in_the_middle_across_id_types(place: Place) -> None:
+    ids: list[Any] = [*range(3000), "a", "b", bson.ObjectId()]
+    place.database.posts.insert_many([{"_id": id_, "content": "x"} for id_ in ids])
+    first = Run(place, batch_size=100).until(lambda s: len(s) >= 1500, finish=False)
+    place.database.posts.delete_one({"_id": 0})
+    second = Run(place).until(lambda s: s[-1].op == "delete")
+    rows = [c for c in second if c.op == "snapshot"]
+    assert 0 < len(rows) < len(ids)
+    assert {c.id for c in first} | {c.id for c in rows} >= set(ids)
+    assert rows[0].version == first[0].version
+    assert second[-1].id == 0
+
+
+def test_never_begins_with_changes_from_now_on(place: Place) -> None:
+    place.database.posts.insert_one({"_id": 1, "content": "x"})
+    run = Run(place, snapshot="never")
+    writer = threading.Timer(1.0, lambda: place.database.posts.insert_one({"_id": 2}))
+    writer.start()
+    assert [c.id for c in run.until(lambda s: bool(s))] == [2]
+
+
+def test_always_reads_everything_at_each_start(place: Place) -> None:
+    place.database.posts.insert_one({"_id": 1, "content": "x"})
+    for _ in range(2):
+        seen = Run(place, snapshot="always").until(snapshot_done)
+        assert [c.op for c in seen if c.collection == "posts"] == ["snapshot", "drop"]
+
+
+def test_drops_propagate_and_an_invalidated_stream_goes_on(place: Place) -> None:
+    place.database.posts.insert_one({"_id": 1, "content": "x"})
+    client = place.database.client
+
+    def fault(change: Change) -> None:
+        if change.op == "drop" and change.collection == "articles" and drops(run.seen) == 2:
+            client.drop_database(place.database.name)
+            place.database.posts.insert_one({"_id": 2, "content": "y"})
+
+    run = Run(place)
+    seen = run.until(lambda s: s[-1].op == "insert", fault)
+    assert seen[-1].id == 2
+    dropped = {c.collection for c in seen[3:] if c.op == "drop"}
+    assert dropped == set(COLLECTIONS)
+
+
+def test_a_collection_renamed_into_place_is_read_whole(place: Place) -> None:
+    place.database.drafts.insert_many([{"_id": i, "content": "x"} for i in range(3)])
+
+    def rename(change: Change) -> None:
+        if change.op == "drop" and drops(run.seen) == 2:
+            place.database.drafts.rename("posts")
+
+    run = Run(place)
+    seen = run.until(lambda s: drops(s) == 4, rename)
+    assert [c.id for c in seen if c.op == "snapshot"] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("damage", ["token", "fingerprint", "future"])
+def test_lost_history_is_read_again(place: Place, damage: str) -> None:
+    place.database.posts.insert_one({"_id": 1, "content": "x"})
+    Run(place).until(snapshot_done)
+    checkpoints = MongoClient(place.mongo_uri)[f"cdc_{place.name}"].checkpoints
+    change: dict[str, Any] = {
+        "token": {"token": {"_data": "00"}},
+        "fingerprint": {"fingerprint": "another"},
+        "future": {"time": bson.Timestamp(4_000_000_000, 1)},
+    }[damage]
+    assert checkpoints.update_one({}, {"$set": change}).modified_count == 1
+    seen = Run(place).until(snapshot_done)
+    assert [c.op for c in seen if c.collection == "posts"] == ["snapshot", "drop"]
+
+
+def test_lost_history_fails_where_that_is_asked_for(place: Place) -> None:
+    Run(place).until(snapshot_done)
+    checkpoints = MongoClient(place.mongo_uri)[f"cdc_{place.name}"].checkpoints
+    checkpoints.update_one({}, {"$set": {"fingerprint": "another"}})
+    with pytest.raises(RuntimeError) as caught:
+        Run(place, on_lost_history="fail").until(bool)
+    chain: list[str] = []
+    cause: BaseException | None = caught.value
+    while cause is not None:
+        chain.append(str(cause))
+        cause = cause.__cause__ or cause.__context__
+    assert any("CDC_ON_LOST_HISTORY=resnapshot" in text for text in chain)
+
+
+def test_the_plain_connector_gives_a_database(place: Place) -> None:
+    with MongoDatabaseConnector(place.mongo_uri, place.database.name) as database:
+        database.posts.insert_one({"_id": 1})
+        assert database.posts.count_documents({}) == 1

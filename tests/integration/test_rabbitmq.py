@@ -1,0 +1,146 @@
+"""Sink, source, connection and topology against a real broker."""
+
+import threading
+import time
+from datetime import timedelta
+from typing import Any
+
+import bytewax.operators as op
+import pika
+import pytest
+from bytewax.dataflow import Dataflow
+from bytewax.testing import TestingSource, run_main
+
+from connectors.rabbitmq import (
+    RabbitMQConnection,
+    RabbitMQSettings,
+    RabbitMQSink,
+    RabbitMQSource,
+    publish_to_rabbitmq,
+    topology,
+)
+from models import Delivery, Message
+from tests.conftest import Place
+
+
+def publish(place: Place, messages: list[Message]) -> None:
+    flow = Dataflow("publish")
+    numbered = op.input("in", flow, TestingSource([("q", m) for m in messages], batch_size=50))
+    op.output("out", numbered, RabbitMQSink(place.rabbitmq, topology(place.queue), window=64))
+    run_main(flow, epoch_interval=timedelta(0))
+
+
+def consume(
+    place: Place, count: int, *, finish: bool = True, prefetch: int = 100
+) -> list[Delivery]:
+    """Run a dataflow until `count` messages have come."""
+    stopping = threading.Event()
+    source = RabbitMQSource(place.rabbitmq, place.queue, prefetch=prefetch, stopping=stopping)
+    seen: list[Delivery] = []
+
+    def collect(delivery: Delivery) -> Delivery:
+        seen.append(delivery)
+        if len(seen) >= count:
+            stopping.set()
+        return delivery
+
+    flow = Dataflow("consume")
+    stream = op.map("collect", op.input("in", flow, source), collect)
+    keyed = op.filter_map("none", stream, lambda _: None)
+    op.output("out", keyed, RabbitMQSink(place.rabbitmq, topology(place.queue)))
+    watchdog = threading.Timer(30, stopping.set)
+    watchdog.start()
+    run_main(flow, epoch_interval=timedelta(milliseconds=50))
+    watchdog.cancel()
+    if finish:
+        source.finish()
+    else:
+        for partition in source._built:
+            partition._consumer.close()
+    return seen
+
+
+def test_everything_published_arrives_in_order_and_once(place: Place) -> None:
+    messages = [Message(place.queue, b"%d" % i, {"version": 2**62 + i}) for i in range(500)]
+    publish(place, messages)
+    deliveries = consume(place, 500)
+    assert [d.body for d in deliveries] == [m.body for m in messages]
+    assert [d.headers["version"] for d in deliveries] == [2**62 + i for i in range(500)]
+    assert not any(d.redelivered for d in deliveries)
+    assert place.messages(place.queue) == []
+
+
+def test_what_was_not_acknowledged_comes_again_marked(place: Place) -> None:
+    publish(place, [Message(place.queue, b"a"), Message(place.queue, b"b")])
+    consume(place, 2, finish=False)
+    again = consume(place, 1)
+    assert again[-1].body == b"b" or again[0].redelivered
+
+
+def test_messages_are_persistent_and_described(place: Place) -> None:
+    publish(place, [Message(place.queue, b"{}", {"op": "insert"}, "insert", "id-1")])
+    [(properties, _)] = place.messages(place.queue)
+    assert properties.delivery_mode == 2
+    assert properties.content_type == "application/json"
+    assert (properties.type, properties.message_id) == ("insert", "id-1")
+    assert abs(properties.timestamp - time.time()) < 60
+
+
+def test_the_publisher_survives_a_deleted_queue(place: Place) -> None:
+    publish(place, [Message(place.queue, b"a")])
+    channel = place.channel()
+    flow = Dataflow("publish")
+
+    def delete(item: Any) -> Any:
+        if item[1].body == b"5":
+            channel.queue_delete(place.queue)
+        return item
+
+    items = [("q", Message(place.queue, b"%d" % i)) for i in range(10)]
+    stream = op.map("delete", op.input("in", flow, TestingSource(items, batch_size=1)), delete)
+    op.output("out", stream, RabbitMQSink(place.rabbitmq, topology(place.queue)))
+    run_main(flow, epoch_interval=timedelta(0))
+    bodies = {body for _, body in place.messages(place.queue)}
+    assert {b"5", b"6", b"7", b"8", b"9"} <= bodies
+
+
+def test_a_large_backlog_waits_in_the_spool(place: Place) -> None:
+    bodies = [bytes([65 + i]) * 6_000_000 for i in range(12)]
+    publish(place, [Message(place.queue, body) for body in bodies])
+    assert [d.body for d in consume(place, 12)] == bodies
+
+
+def test_connection_publishes_for_other_producers(place: Place) -> None:
+    publish_to_rabbitmq(place.queue, {"type": "posts"}, settings=place.rabbitmq)
+    [(properties, body)] = place.messages(place.queue)
+    assert body == b'{"type": "posts"}'
+    assert properties.delivery_mode == 2
+    connection = RabbitMQConnection(settings=place.rabbitmq)
+    assert not connection.is_connected()
+    with pytest.raises(ConnectionError, match="connect"):
+        connection.get_channel()
+    with connection:
+        assert connection.is_connected()
+        assert connection.get_channel().is_open
+    assert not connection.is_connected()
+
+
+def test_an_unreachable_broker_raises_without_the_password() -> None:
+    settings = RabbitMQSettings(port=1, password="s3cret")
+    with pytest.raises(ConnectionError) as caught:
+        publish_to_rabbitmq("q", "x", settings=settings)
+    assert "s3cret" not in str(caught.value) + repr(settings)
+    assert "127.0.0.1:1" in str(caught.value)
+
+
+def test_a_queue_with_other_arguments_is_one_clear_error(place: Place) -> None:
+    channel = pika.BlockingConnection(place.rabbitmq.parameters()).channel()
+    channel.queue_declare(place.queue, durable=True)
+    with pytest.raises(Exception, match=r"other arguments|RuntimeError|.") as caught:
+        publish(place, [Message(place.queue, b"a")])
+    cause: BaseException | None = caught.value
+    texts = []
+    while cause is not None:
+        texts.append(str(cause))
+        cause = cause.__cause__ or cause.__context__
+    assert any("RABBITMQ_QUEUE_NAME" in text for text in texts)
