@@ -4,7 +4,8 @@ import logging
 import random
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pika
@@ -22,6 +23,43 @@ _MAX_WAIT = 5.0
 _PRECONDITION_FAILED = 406
 
 
+_JOINED_BYTES = 2**17
+
+
+class JoiningConnection(pika.SelectConnection):  # type: ignore[misc]
+    """Sends what is published in a `joined` block with few system calls.
+
+    Pika makes three for each message, and gives up the interpreter's lock for each of them.
+    """
+
+    _held: list[bytes] | None = None
+    _held_bytes = 0
+
+    @contextmanager
+    def joined(self) -> Iterator[None]:
+        """Hold frames back and send them together, in their order."""
+        self._held = []
+        try:
+            yield
+        finally:
+            self._release()
+            self._held = None
+
+    def _output_marshaled_frames(self, marshaled_frames: Sequence[bytes]) -> None:
+        if self._held is None:
+            super()._output_marshaled_frames(marshaled_frames)
+            return
+        self._held += marshaled_frames
+        self._held_bytes += sum(map(len, marshaled_frames))
+        if self._held_bytes > _JOINED_BYTES:
+            self._release()
+
+    def _release(self) -> None:
+        held, self._held, self._held_bytes = self._held, [], 0
+        if held:
+            super()._output_marshaled_frames([b"".join(held)])
+
+
 class Link(ABC):
     """Keeps a connection with one channel open until it is closed; reconnects with backoff.
 
@@ -35,7 +73,7 @@ class Link(ABC):
         self._parameters = parameters
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._closing = threading.Event()
-        self._connection: pika.SelectConnection | None = None
+        self._connection: JoiningConnection | None = None
         self._patience = Patience("RabbitMQ", lambda error: True)
         self._log = logging.getLogger("connectors")
         self._failure: Exception | None = None
@@ -56,10 +94,9 @@ class Link(ABC):
         """Run `callback` in the link's thread, if there is a connection now."""
         connection = self._connection
         if connection is not None:
-            try:
+            # a connection that is going away: on_lost follows
+            with suppress(ConnectionWrongStateError, RuntimeError, OSError):
                 connection.ioloop.add_callback_threadsafe(callback)
-            except (ConnectionWrongStateError, RuntimeError, OSError):
-                pass  # the connection is going away: on_lost follows
 
     def check(self) -> None:
         """Raise what keeps this link from ever working, if anything does.
@@ -85,7 +122,7 @@ class Link(ABC):
             wait = 0.1 if opened else min(_MAX_WAIT, wait * 2)
             self._closing.wait(wait * random.uniform(0.8, 1.2))
 
-    def _connect_once(self) -> bool:
+    def _connect_once(self) -> bool:  # noqa: C901 (four callbacks of one connection)
         """Run one connection from its start to its end; true if its channel was open."""
         opened = False
 
@@ -121,7 +158,7 @@ class Link(ABC):
             connection.ioloop.stop()
 
         try:
-            connection = pika.SelectConnection(
+            connection = JoiningConnection(
                 self._parameters, on_open, on_open_error_callback=on_ended,
                 on_close_callback=on_ended,
             )  # fmt: skip
@@ -131,7 +168,7 @@ class Link(ABC):
             connection.ioloop.start()
         except (AMQPError, OSError) as error:
             self._patience.away(error)
-        except Exception as error:  # a fault of ours: the flow must end with it, not hang
+        except Exception as error:  # noqa: BLE001 (a fault of ours: the flow must end, not hang)
             self._failure = error
         finally:
             if self._connection is not None:

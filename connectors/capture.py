@@ -10,8 +10,7 @@ from hashlib import sha256
 from json import dumps
 from typing import Any
 
-import bson
-from bson import DatetimeMS, Timestamp
+from bson import Timestamp
 from bson.codec_options import CodecOptions, DatetimeConversion
 from pymongo import MongoClient
 from pymongo.database import Database
@@ -25,6 +24,15 @@ from pymongo.errors import (
 )
 from pymongo.read_concern import ReadConcern
 
+from connectors.changes import (
+    Reassembly,
+    changes_of,
+    pipeline,
+    renamed_into,
+    rows,
+    size_of,
+    version_of,
+)
 from connectors.checkpoints import SNAPSHOT, STREAM, Checkpoints, Position
 from connectors.errors import ConfigurationError, Patience
 from connectors.progress import SnapshotProgress
@@ -44,7 +52,7 @@ _MAX_WAIT_S = 5.0
 
 # What a document holds is the document's affair: bytes that are no UTF-8 and dates beyond year
 # 9999 must not stop the capture of all the others.
-_CODEC: "CodecOptions[dict[str, Any]]" = CodecOptions(
+CODEC: "CodecOptions[dict[str, Any]]" = CodecOptions(
     unicode_decode_error_handler="replace",
     datetime_conversion=DatetimeConversion.DATETIME_AUTO,
     tz_aware=True,
@@ -140,7 +148,7 @@ class Capture:
         wait = 0.1
         try:
             client = self._connect()
-            database = client.get_database(self._database_name, codec_options=_CODEC)
+            database = client.get_database(self._database_name, codec_options=CODEC)
             checkpoints = self._checkpoints(client)
             while not self._closing:
                 try:
@@ -165,7 +173,7 @@ class Capture:
             client.close()
         except ConnectionFailure as error:  # only the last commit: it is repeated after a restart
             log.warning("the last position was not stored: %s", error)
-        except Exception as error:  # handed to the flow, which ends with it
+        except Exception as error:  # noqa: BLE001 (handed to the flow, which ends with it)
             self._failure = error
 
     def _pause(self, error: PyMongoError, wait: float) -> None:
@@ -176,10 +184,16 @@ class Capture:
                 self._changed.wait(left)
 
     def _checkpoints(self, client: "MongoClient[dict[str, Any]]") -> Checkpoints:
-        described = dumps([self._database_name, sorted(self._collections), self._pipeline()])
+        described = dumps(
+            [
+                self._database_name,
+                sorted(self._collections),
+                pipeline(self._collections, split=False),
+            ]
+        )
         fingerprint = sha256(described.encode()).hexdigest()
         collection = client[self._checkpoint_database].get_collection(
-            "checkpoints", codec_options=_CODEC
+            "checkpoints", codec_options=CODEC
         )
         return Checkpoints(collection, f"cdc/{self._database_name}", fingerprint)
 
@@ -190,7 +204,7 @@ class Capture:
         checkpoints: Checkpoints,
     ) -> None:
         """Go on from the last position until the stream ends or an error is raised."""
-        now = _operation_time(client)
+        now = operation_time(client)
         self._patience.back()
         position = self._position
         if position is None:
@@ -241,7 +255,7 @@ class Capture:
                 "CDC_ON_LOST_HISTORY=resnapshot to read everything again"
             ) from error
         log.warning("history is lost, reading everything again: %s", error)
-        self._position = self._begin_snapshot(_operation_time(client), checkpoints)
+        self._position = self._begin_snapshot(operation_time(client), checkpoints)
 
     def _scan(
         self, database: "Database[dict[str, Any]]", position: Position
@@ -251,7 +265,7 @@ class Capture:
         Behind each collection comes a drop of what is older than the snapshot: documents that
         were deleted while nobody looked.
         """
-        version = _version(position.start)
+        version = version_of(position.start)
         first = self._collections.index(position.collection) if position.collection else 0
         for index in range(first, len(self._collections)):
             name = self._collections[index]
@@ -259,10 +273,10 @@ class Capture:
             here = position.scanning(name, last_id)
             collection = database.get_collection(name, read_concern=ReadConcern("majority"))
             with SnapshotProgress(name, collection.estimated_document_count()) as progress:
-                for row in _rows(collection, last_id):
+                for row in rows(collection, last_id):
                     here = here.scanning(name, (row["_id"],))
                     change = Change("snapshot", name, version, row["_id"], row)
-                    yield (change, here), _size(row)
+                    yield (change, here), size_of(row)
                     progress.advance()
             last = index + 1 == len(self._collections)
             behind = position.streaming() if last else here.scanning(self._collections[index + 1])
@@ -277,8 +291,10 @@ class Capture:
             options["start_at_operation_time"] = position.start
         else:
             options["start_after" if position.invalidated else "resume_after"] = position.token
+        stages = pipeline(self._collections, _splits_large_events(database.client))
+        whole = Reassembly()
         try:
-            with database.watch(self._pipeline(), batch_size=1000, **options) as stream:
+            with database.watch(stages, batch_size=1000, **options) as stream:
                 while not self._closing and stream.alive:
                     if self._to_commit is not None:
                         self._commit_now(checkpoints)
@@ -289,78 +305,54 @@ class Capture:
                             position = replace(position, token=token, invalidated=False)
                             self._emit((None, position), 0, checkpoints)
                         continue
-                    position = replace(
-                        position,
-                        token=event["_id"],
-                        invalidated=event["operationType"] == "invalidate",
-                        time=event["clusterTime"],
+                    complete = whole.add(event)
+                    if complete is None:
+                        continue
+                    position = Position(
+                        STREAM,
+                        position.start,
+                        token=complete["_id"],
+                        invalidated=complete["operationType"] == "invalidate",
+                        time=complete["clusterTime"],
                     )
-                    if self._renamed_into(event):
-                        self._position = self._begin_snapshot(event["clusterTime"], checkpoints)
+                    if renamed_into(complete, self._collections):
+                        self._position = self._begin_snapshot(complete["clusterTime"], checkpoints)
                         return
-                    changes = list(self._changes(event))
-                    size = _size(event.get("fullDocument") or {})
-                    for change in changes[:-1]:
-                        self._emit((change, self._position or position), size, checkpoints)
-                    self._emit((changes[-1] if changes else None, position), size, checkpoints)
+                    self._emit_event(complete, position, checkpoints)
         except OperationFailure as error:
             if error.code in LOST_HISTORY:
                 raise LostHistory(f"error {error.code}: {error.details or error}"[:300]) from error
             raise
 
-    def _pipeline(self) -> list[dict[str, Any]]:
-        return [
-            {
-                "$match": {
-                    "$or": [
-                        {"ns.coll": {"$in": self._collections}},
-                        {"to.coll": {"$in": self._collections}},
-                        {"operationType": {"$in": ["dropDatabase", "invalidate"]}},
-                    ]
-                }
-            }
-        ]
-
-    def _renamed_into(self, event: Mapping[str, Any]) -> bool:
-        return event["operationType"] == "rename" and event["to"]["coll"] in self._collections
-
-    def _changes(self, event: Mapping[str, Any]) -> Iterator[Change]:
-        """What an event means: one change, none, or the drop of one or of all collections."""
-        op = event["operationType"]
-        version = _version(event["clusterTime"])
-        name = event.get("ns", {}).get("coll", "")
-        committed_ms = _milliseconds(event.get("wallTime"))
-        if op in ("insert", "update", "replace"):
-            document = event.get("fullDocument")
-            if document is not None:  # else it is gone by now, and its delete follows
-                id_ = event["documentKey"]["_id"]
-                yield Change(op, name, version, id_, document, committed_ms)
-        elif op == "delete":
-            yield Change(op, name, version, event["documentKey"]["_id"], None, committed_ms)
-        elif op in ("drop", "rename", "dropDatabase") and self._propagate_drops:
-            for gone in self._collections if op == "dropDatabase" else [name]:
-                if gone in self._collections:
-                    yield Change("drop", gone, version, committed_ms=committed_ms)
+    def _emit_event(
+        self, event: Mapping[str, Any], position: Position, checkpoints: Checkpoints
+    ) -> None:
+        changes = list(changes_of(event, self._collections, self._propagate_drops))
+        size = size_of(event.get("fullDocument") or {})
+        for change in changes[:-1]:
+            self._emit((change, self._position or position), size, checkpoints)
+        self._emit((changes[-1] if changes else None, position), size, checkpoints)
 
     def _emit(self, entry: Entry, size: int, checkpoints: Checkpoints) -> None:
         """Put an entry into the buffer; waits while it is full, storing positions meanwhile."""
-        while True:
-            with self._changed:
-                full = len(self._buffer) >= MAX_BUFFERED or self._bytes >= MAX_BUFFERED_BYTES
-                if not full or self._closing:
-                    break
-                if self._to_commit is None:
-                    self._changed.wait(0.5)
+        while not self._put(entry, size):
             self._commit_now(checkpoints)
+
+    def _put(self, entry: Entry, size: int) -> bool:
         with self._changed:
             if self._closing:
-                return
+                return True
+            if len(self._buffer) >= MAX_BUFFERED or self._bytes >= MAX_BUFFERED_BYTES:
+                if self._to_commit is None:
+                    self._changed.wait(0.5)
+                return False
             # an idle token only moves the last one on
             if entry[0] is None and self._buffer and self._buffer[-1][0][0] is None:
                 self._buffer.pop()
             self._buffer.append((entry, size))
             self._bytes += size
         self._position = entry[1]
+        return True
 
     def _commit_now(self, checkpoints: Checkpoints) -> None:
         with self._changed:
@@ -373,20 +365,16 @@ class Capture:
                 self._to_commit = None
 
 
-def _rows(collection: Any, last_id: tuple[Any] | None) -> Iterator[dict[str, Any]]:
-    cursor = collection.find().sort("_id", 1).batch_size(500)
-    if last_id is None:
-        yield from cursor
-        return
-    # $gt sees only values of one BSON type; min() crosses them, and includes its bound.
-    bound = bson.encode({"": last_id[0]})
-    cursor = cursor.min([("_id", last_id[0])]).hint([("_id", 1)])
-    for row in cursor:
-        if bson.encode({"": row["_id"]}) != bound:
-            yield row
+def _splits_large_events(client: "MongoClient[dict[str, Any]]") -> bool:
+    version: list[int] = client.server_info()["versionArray"]
+    return version >= [6, 0, 9]
 
 
-def _operation_time(client: "MongoClient[dict[str, Any]]") -> Timestamp:
+def operation_time(client: "MongoClient[dict[str, Any]]") -> Timestamp:
+    """The cluster time now.
+
+    :raises ConfigurationError: the server is no replica set
+    """
     answer = client.admin.command("hello")
     time_ = answer.get("operationTime")
     if not isinstance(time_, Timestamp):
@@ -395,26 +383,3 @@ def _operation_time(client: "MongoClient[dict[str, Any]]") -> Timestamp:
             "with --replSet and run rs.initiate()"
         )
     return time_
-
-
-def _version(time_: Timestamp) -> int:
-    return (int(time_.time) << 32) | int(time_.inc)
-
-
-def _milliseconds(wall_time: Any) -> int:
-    if isinstance(wall_time, DatetimeMS):
-        return int(wall_time)
-    return int(wall_time.timestamp() * 1000) if wall_time is not None else 0
-
-
-def _size(document: Mapping[str, Any]) -> int:
-    """A cheap estimate of a document's bytes, good enough to bound a buffer."""
-    total = 64
-    for value in document.values():
-        if isinstance(value, str | bytes):
-            total += len(value)
-        elif isinstance(value, Mapping):
-            total += _size(value)
-        elif isinstance(value, list):
-            total += 16 * len(value)
-    return total

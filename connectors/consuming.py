@@ -111,7 +111,8 @@ class _Consumer(Link):
 
     def acknowledge(self, mark: Mark) -> None:
         """Acknowledge everything up to a mark; one of a lost channel is ignored, since the broker
-        delivers its messages again."""
+        delivers its messages again.
+        """
         self.soon(lambda: self._ack(*mark))
 
     def on_channel(self, channel: Channel) -> None:

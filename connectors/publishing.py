@@ -4,6 +4,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any
 
 import pika
@@ -50,6 +51,7 @@ class Publisher(Link):
 
     def flush(self) -> None:
         """Wait until every submitted message is confirmed by the broker."""
+        self.check()
         with self._lock:
             while self._waiting or self._unconfirmed:
                 self._wait()
@@ -80,17 +82,17 @@ class Publisher(Link):
             self._lock.notify_all()
 
     def _pump(self) -> None:
-        channel = self._channel
-        if channel is None or not channel.is_open:
+        channel, connection = self._channel, self._connection
+        if channel is None or connection is None or not channel.is_open:
             return
-        while True:
-            with self._lock:
-                if not self._waiting or len(self._unconfirmed) >= self._window:
-                    return
-                message = self._waiting.popleft()
-                self._tag += 1
-                self._unconfirmed[self._tag] = message
-            channel.basic_publish("", message.queue, message.body, _properties(message), True)
+        with self._lock:
+            room = min(len(self._waiting), self._window - len(self._unconfirmed))
+            some = [self._waiting.popleft() for _ in range(room)]
+            self._unconfirmed.update(enumerate(some, self._tag + 1))
+            self._tag += len(some)
+        with connection.joined():
+            for message in some:
+                channel.basic_publish("", message.queue, message.body, _properties(message), True)
 
     def _confirmed(self, frame: Any) -> None:
         if self._channel is None:
@@ -98,7 +100,7 @@ class Publisher(Link):
         method = frame.method
         with self._lock:
             if method.multiple:
-                tags = [tag for tag in self._unconfirmed if tag <= method.delivery_tag]
+                tags = list(takewhile(method.delivery_tag.__ge__, self._unconfirmed))
             else:
                 tags = [method.delivery_tag]
             messages = [self._unconfirmed.pop(tag) for tag in tags if tag in self._unconfirmed]
@@ -175,6 +177,6 @@ class _SinkPartition(StatefulSinkPartition[Message, None]):
     def close(self) -> None:
         try:
             self._publisher.flush()
-        except Exception:  # close() must not raise, it would abort the process
+        except Exception:  # noqa: BLE001 (raised from close() it would abort the process)
             self._publisher._log.exception("publishing the last messages failed")
         self._publisher.close()

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
 from warnings import catch_warnings, simplefilter
@@ -250,13 +251,29 @@ class QdrantStore:
         self, type_: str, keys: Sequence[Key]
     ) -> dict[Key, dict[str, Mapping[str, Any]]]:
         chunks: dict[Key, dict[str, Mapping[str, Any]]] = {key: {} for key in keys}
-        fields = q.PayloadSelectorExclude(exclude=["content"])
         for start in range(0, len(keys), 64):
             ids = [key.entry_id for key in keys[start : start + 64]]
             only = q.Filter(must=[q.FieldCondition(key="entry_id", match=q.MatchAny(any=ids))])
-            for id_, payload in self._scroll(vectors_of(type_), only, fields):
+            for id_, payload in self._scroll(vectors_of(type_), only, True):
+                text = str(payload.pop("content", ""))
+                if sha256(text.encode()).hexdigest() != payload.get("chunk_hash"):
+                    payload["model"] = None  # not what its id says: to be written again
                 chunks[Key(type_, payload["entry_id"])][id_] = payload
         return chunks
+
+    def prune_tombstones(self, deleted_before: float) -> int:
+        """Forget tombstones that are older than a moment.
+
+        :param deleted_before: seconds since 1970
+        :returns: how many there were
+        """
+        old = [
+            id_
+            for id_, payload in self._scroll(TOMBSTONES, None, ["deleted_at"])
+            if payload.get("deleted_at", 0.0) < deleted_before
+        ]
+        self._delete(TOMBSTONES, old)
+        return len(old)
 
     def _scroll(
         self, collection: str, only: q.Filter | None, fields: Any

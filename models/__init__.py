@@ -1,4 +1,4 @@
-"""Frozen values: documents, the wire contract of change events, chunks, stored state, dead letters."""
+"""Frozen values: documents, change events, chunks, what is stored, dead letters."""
 
 from models.chunks import Chunk
 from models.dead_letters import DeadLetter

@@ -7,7 +7,12 @@ from typing import Any
 
 from models.events import Delivery, Message
 
+OWN_HEADERS = ("reason", "stage", "queue", "failed_at", "document_type", "document_id")
+"""Headers that a dead letter has beside those that its message came with."""
+
 _MAX_REASON = 500
+_MAX_HEADER = 4096
+_MAX_CARRIED = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +48,31 @@ class DeadLetter:
         }
         if self.type:
             own["document_type"] = self.type
-        if self.entry_id:
+        if self.entry_id and len(self.entry_id.encode()) <= _MAX_HEADER:
             own["document_id"] = self.entry_id
         if self.version is not None:
             own["version"] = self.version
-        carried = {key: value for key, value in self.headers.items() if not key.startswith("x-")}
-        return Message(queue=queue, body=self.body, headers={**carried, **own}, type="dead_letter")
+        headers = {**_carried(self.headers), **own}
+        return Message(queue=queue, body=self.body, headers=headers, type="dead_letter")
 
 
 def describe(error: BaseException) -> str:
     """The error in one line of at most 500 characters."""
     text = " ".join(f"{type(error).__name__}: {error}".split())
     return text.encode("utf-8", "replace").decode()[:_MAX_REASON]
+
+
+def _carried(headers: Mapping[str, Any]) -> dict[str, Any]:
+    """The headers that a message came with, as far as all of them together fit into one AMQP
+    frame; what has no plain form goes as text."""
+    carried: dict[str, Any] = {}
+    for key, value in headers.items():
+        if key.startswith("x-") or len(carried) == _MAX_CARRIED:
+            continue
+        plain = value is None or isinstance(value, bool | int | float | str)
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            plain = False
+        kept = value if plain else repr(value)[:_MAX_REASON]
+        if not isinstance(kept, str) or len(kept.encode("utf-8", "replace")) <= _MAX_REASON:
+            carried[key[:100]] = kept
+    return carried

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, ClassVar
 
-from typing_extensions import Self
+from typing_extensions import Self, override
 
 _MAX_DEPTH = 32
 _PROSE_FILES = {".md", ".rst", ".txt", ".markdown", ".adoc"}
@@ -97,12 +97,14 @@ class Article(Document, collection="articles"):
 
     _ORDER: ClassVar = {"Title": 0, "Subtitle": 1, "Content": 2}
 
+    @override
     @classmethod
     def parse(cls, entry_id: str, body: Mapping[str, Any]) -> Self:
         content = body.get("content")
         title = content.get("Title") if isinstance(content, Mapping) else None
         return super().parse(entry_id, {"name": title, **body})
 
+    @override
     @classmethod
     def read_sections(cls, body: Mapping[str, Any]) -> tuple[Section, ...]:
         content = _content(body)
@@ -116,10 +118,12 @@ class Article(Document, collection="articles"):
 class Repository(Document, collection="repositories"):
     """Files of a code repository; every character of them is kept."""
 
+    @override
     @classmethod
     def parse(cls, entry_id: str, body: Mapping[str, Any]) -> Self:
         return super().parse(entry_id, {"author_id": body.get("owner_id"), **body})
 
+    @override
     @classmethod
     def read_sections(cls, body: Mapping[str, Any]) -> tuple[Section, ...]:
         return tuple(Section(path, text, verbatim=True) for path, text in _texts(_content(body)))

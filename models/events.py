@@ -4,8 +4,8 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Any
-from uuid import NAMESPACE_OID, uuid5
 
 from bson.json_util import RELAXED_JSON_OPTIONS
 from bson.json_util import default as extended_json
@@ -96,13 +96,15 @@ class ChangeEvent:
         headers: dict[str, Any] = {"op": self.op, "version": self.version, "schema": SCHEMA}
         if self.committed_ms:
             headers["committed_ms"] = self.committed_ms
-        name = json.dumps([self.type, self.entry_id, self.version])
+        name = f"{self.version}/{self.type}/{self.entry_id}"
         return Message(
             queue=queue,
             body=_relaxed_json(self.body),
             headers=headers,
             type=self.op,
-            message_id=str(uuid5(NAMESPACE_OID, name)),
+            message_id=blake2b(
+                name.encode("utf-8", "surrogatepass"), digest_size=16
+            ).hexdigest(),
         )
 
     @classmethod
@@ -135,14 +137,16 @@ class ChangeEvent:
         )
 
 
+_encode = json.JSONEncoder(
+    default=lambda value: extended_json(value, RELAXED_JSON_OPTIONS),
+    ensure_ascii=False,
+    allow_nan=False,
+).encode
+
+
 def _relaxed_json(body: Mapping[str, Any]) -> bytes:
     try:
-        text = json.dumps(
-            body,
-            default=lambda value: extended_json(value, RELAXED_JSON_OPTIONS),
-            ensure_ascii=False,
-            allow_nan=False,
-        )
+        text = _encode(body)
     except ValueError:  # NaN and the infinities have a form in Extended JSON only
         text = extended_dumps(body, json_options=RELAXED_JSON_OPTIONS)
     return text.encode()

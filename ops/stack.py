@@ -227,7 +227,7 @@ class _LocalServer:
     def _take_directory(self) -> None:
         self._lock = (self.data_dir / "lock").open("w")
         # A server whose program was killed a moment ago may need that moment to go.
-        for _ in range(100):
+        for _ in range(40):
             with contextlib.suppress(BlockingIOError):
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return

@@ -71,7 +71,17 @@ def snapshot_done(seen: list[Change]) -> bool:
 
 
 def test_a_snapshot_reads_everything_and_then_the_changes(place: Place) -> None:
-    ids: list[Any] = [5, "a", bson.ObjectId(), 2.5, {"x": 1}, None, True, b"bytes", datetime(2020, 1, 1)]
+    ids: list[Any] = [
+        5,
+        "a",
+        bson.ObjectId(),
+        2.5,
+        {"x": 1},
+        None,
+        True,
+        b"bytes",
+        datetime(2020, 1, 1),
+    ]
     place.database.posts.insert_many([{"_id": id_, "content": "x"} for id_ in ids])
     place.database.unregistered.insert_one({"content": "x"})
 

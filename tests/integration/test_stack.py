@@ -117,7 +117,7 @@ def test_a_killed_broker_keeps_its_messages_and_leaves_no_process(node: RabbitMQ
                 break
             channel.basic_ack(method.delivery_tag)
         assert received == [str(number).encode() for number in range(10)]
-        method, _, body = next(channel.consume("dead", inactivity_timeout=10))
+        method, _, body = next(connection.channel().consume("dead", inactivity_timeout=10))
         assert (method is not None, body) == (True, b"9")
 
     node.stop()

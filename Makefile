@@ -1,0 +1,74 @@
+# Everything runs in .venv, which ops/install.sh makes and keeps up to date with pyproject.toml.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+PYTHON := .venv/bin/python
+# exec: a signal to make reaches the program itself, which then ends what it has started.
+RUN := exec env PYTHONUNBUFFERED=1 RUST_BACKTRACE=0 PATH="$(CURDIR)/.venv/bin:$$PATH"
+
+# Taken as they stand and handed to the programs in the environment, never pasted into a command:
+# whatever quotes, dollars or backticks they hold, neither make nor the shell acts on them.
+override q := $(value q)
+override N := $(if $(value N),$(value N),20)
+export q N
+
+.PHONY: help install python stack demo test check format bench dev search status soak replay \
+  reconcile local-start local-stop clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: stack ## set up .venv, and a RabbitMQ to run privately if the machine has none
+
+python:
+	@ops/install.sh python
+
+stack:
+	@ops/install.sh python broker
+
+demo: stack ## the whole pipeline on real documents, from nothing; ends by itself, exit 0 if in sync
+	@$(RUN) $(PYTHON) -m examples.demo
+
+test: stack ## all tests: unit, integration (real servers), chaos (kill -9)
+	@$(RUN) $(PYTHON) -m pytest tests
+
+check: python ## lint, format and types
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check .
+	@$(PYTHON) -m mypy --strict flows connectors models retrieval ops
+
+format: python ## put the code into its one format
+	@$(PYTHON) -m ruff check --fix-only --quiet .
+	@$(PYTHON) -m ruff format .
+
+bench: stack ## measure throughput, freshness and cost of an edit
+	@ops/install.sh bench
+	@$(RUN) $(PYTHON) -m benchmarks
+
+dev: stack ## the local stack in the foreground: both servers and both flows (Procfile)
+	@$(RUN) $(PYTHON) -m honcho start
+
+search: python ## search the feature store: make search q="how are acks batched"
+	@if [ -z "$$q" ]; then echo 'usage: make search q="what to look for"' >&2; exit 2; fi
+	@$(RUN) $(PYTHON) -m retrieval.search -- "$$q"
+
+status: python ## documents, chunks, queue depths and lag
+	@$(RUN) $(PYTHON) -m retrieval.status
+
+soak: stack ## random load and faults, N rounds: make soak N=100
+	@$(RUN) $(PYTHON) -m tests.chaos.soak --rounds "$$N"
+
+replay: python ## put dead letters back into their queue
+	@$(RUN) $(PYTHON) -m flows.replay
+
+reconcile: python ## compare MongoDB with Qdrant and repair what differs
+	@$(RUN) $(PYTHON) -m bytewax.run flows.reconcile -s 1
+
+local-start: ## MongoDB, RabbitMQ, Qdrant and both flows in Docker Compose (needs .env, see .env.example)
+	docker compose up --detach --build --wait
+
+local-stop: ## stop what local-start started; the data stays
+	docker compose down
+
+clean: ## delete caches, .data and .venv
+	rm -rf .venv .data .hypothesis .mypy_cache .ruff_cache .pytest_cache benchmarks/out
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

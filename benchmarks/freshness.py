@@ -1,0 +1,120 @@
+"""How soon a commit can be found, and what both flows cost while nothing happens."""
+
+import pickle
+import random
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+from bson import ObjectId
+from qdrant_client.local.persistence import CollectionPersistence
+
+from benchmarks.place import Flow, Place, Servers, wait_for
+from benchmarks.report import Measured
+from connectors.qdrant import cleaned
+from models import record_id
+
+POSTS: Final = 120
+IDLE_S: Final = 40.0
+_LOOK_EVERY_S: Final = 0.002
+_SETTLING_S: Final = 8.0
+
+
+def freshness(servers: Servers) -> dict[str, Measured]:
+    """One short post a second; from before the insert is sent until a reader of the store's
+    files finds the record, which is written behind the chunks.
+    """
+    with both_flows(servers.place()) as (place, _, _):
+        chance = random.Random(5)
+        sent, committed = [], []
+        for number in range(POSTS):
+            time.sleep(1 + chance.uniform(-0.1, 0.1))
+            begun, acknowledged, found = insert_and_find(place, f"Note {number}: a short post.")
+            sent.append((found - begun) * 1000)
+            committed.append((found - acknowledged) * 1000)
+    detail = {
+        "posts": POSTS,
+        "from_acknowledgement_p50_ms": round(quantile(committed, 0.5), 1),
+        "from_acknowledgement_p99_ms": round(quantile(committed, 0.99), 1),
+        "slowest_ms": round(max(sent), 1),
+    }
+    return {
+        "freshness_p50_ms": Measured(quantile(sent, 0.5), detail),
+        "freshness_p99_ms": Measured(quantile(sent, 0.99), detail),
+    }
+
+
+def idle_cpu(servers: Servers) -> dict[str, Measured]:
+    """Processor time of both processes over a quiet while, model loaded, connections open."""
+    with both_flows(servers.place()) as (_, cdc, features):
+        time.sleep(_SETTLING_S)
+        before = [flow.cpu_seconds() for flow in (cdc, features)]
+        begun = time.monotonic()
+        time.sleep(IDLE_S)
+        elapsed = time.monotonic() - begun
+        used = [
+            100 * (flow.cpu_seconds() - start) / elapsed
+            for flow, start in zip((cdc, features), before, strict=True)
+        ]
+    detail = {"cdc": round(used[0], 2), "features": round(used[1], 2), "seconds": IDLE_S}
+    return {"idle_cpu_percent": Measured(max(used), detail)}
+
+
+@contextmanager
+def both_flows(place: Place) -> Iterator[tuple[Place, Flow, Flow]]:
+    """Both flows as real processes, once a first post has come through."""
+    with place.flow("flows.features") as features, place.flow("flows.cdc") as cdc:
+
+        def arrived() -> bool:
+            cdc.check()
+            features.check()
+            return find_record(place, first) is not None
+
+        first = place.database.posts.insert_one({"content": "The first post."}).inserted_id
+        wait_for("the first post in the store", arrived, every=0.2)
+        yield place, cdc, features
+
+
+def insert_and_find(place: Place, text: str) -> tuple[float, float, float]:
+    """Insert a post; the moments before, of its acknowledgement, and when it is found."""
+    posts = place.database.posts
+    id_ = ObjectId()
+    begun = time.monotonic()
+    posts.insert_one({"_id": id_, "platform": "x", "author_id": "me", "content": text})
+    acknowledged = time.monotonic()
+    wait_for("a post in the store", lambda: find_record(place, id_), every=_LOOK_EVERY_S)
+    return begun, acknowledged, time.monotonic()
+
+
+def find_record(place: Place, id_: ObjectId) -> Any:
+    """Payload of the record of a post, read from the embedded store's file; None if missing."""
+    storage = place.qdrant / "collection" / cleaned("posts") / "storage.sqlite"
+    if not storage.exists():
+        return None
+    key = CollectionPersistence.encode_key(record_id("posts", str(id_)))
+    uri = f"{Path(storage).absolute().as_uri()}?mode=ro"
+    try:
+        with closing(sqlite3.connect(uri, uri=True, timeout=1)) as database:
+            row = database.execute("SELECT point FROM points WHERE id = ?", (key,)).fetchone()
+    except sqlite3.OperationalError:  # locked by its writer, or not yet made
+        return None
+    return pickle.loads(row[0]).payload if row else None
+
+
+def quantile(values: list[float], share: float) -> float:
+    """Of 120 values, the 99th percentile is the second largest."""
+    ordered = sorted(values)
+    if share == 0.5:
+        return float(median(ordered))
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+if __name__ == "__main__":
+    with Servers() as servers_:
+        for measure in (freshness, idle_cpu):
+            for name_, measured in measure(servers_).items():
+                print(name_, measured.value, measured.detail)

@@ -1,0 +1,216 @@
+"""Where a row is measured: private servers, a queue and databases of its own, flows as processes."""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import pika
+from pymongo import MongoClient
+from pymongo.database import Database
+
+from connectors.rabbitmq import RabbitMQSettings, topology
+from ops.stack import GUARD, MongoServer, RabbitMQNode
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Place:
+    """Names that no other row uses, on servers that all rows share."""
+
+    mongo_uri: str
+    broker: RabbitMQSettings
+    folder: Path
+    name: str = field(default_factory=lambda: uuid.uuid4().hex[:10])
+
+    @property
+    def queue(self) -> str:
+        return f"bench-{self.name}"
+
+    @property
+    def qdrant(self) -> Path:
+        return self.folder / f"qdrant-{self.name}"
+
+    @property
+    def client(self) -> "MongoClient[dict[str, Any]]":
+        return MongoClient(self.mongo_uri)
+
+    @property
+    def database(self) -> "Database[dict[str, Any]]":
+        return self.client[f"bench_{self.name}"]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What makes the bare commands work here, whatever `.env` says."""
+        return {
+            "MONGO_DATABASE_HOST": self.mongo_uri,
+            "MONGO_DATABASE_NAME": f"bench_{self.name}",
+            "MONGO_CHECKPOINT_DATABASE": f"bench_cdc_{self.name}",
+            "RABBITMQ_HOST": self.broker.host,
+            "RABBITMQ_PORT": str(self.broker.port),
+            "RABBITMQ_DEFAULT_USERNAME": self.broker.username,
+            "RABBITMQ_DEFAULT_PASSWORD": self.broker.password,
+            "RABBITMQ_VIRTUAL_HOST": self.broker.virtual_host,
+            "RABBITMQ_TLS": "false",
+            "RABBITMQ_QUEUE_NAME": self.queue,
+            "RABBITMQ_PARTITIONS": "1",
+            "QDRANT_URL": "",
+            "QDRANT_PATH": str(self.qdrant),
+            "LOG_LEVEL": "WARNING",
+        }
+
+    @contextlib.contextmanager
+    def channel(self) -> Iterator[Any]:
+        """A channel of a connection of its own."""
+        connection = pika.BlockingConnection(self.broker.parameters())
+        try:
+            yield connection.channel()
+        finally:
+            connection.close()
+
+    def declare(self, partitions: int = 1) -> None:
+        """Make the queues as the flows make them."""
+        with self.channel() as channel:
+            for declaration in topology(self.queue, partitions):
+                channel.queue_declare(**declaration)
+
+    def delete_queues(self, partitions: int = 1) -> None:
+        """Give the broker its memory back."""
+        with self.channel() as channel:
+            for declaration in topology(self.queue, partitions):
+                channel.queue_delete(declaration["queue"])
+
+    @contextlib.contextmanager
+    def flow(
+        self,
+        module: str,
+        environment: Mapping[str, str] | None = None,
+        arguments: Sequence[str] = (),
+    ) -> Iterator["Flow"]:
+        """Run `python -m bytewax.run <module> -s 1` for the length of a block."""
+        log = self.folder / f"{module}-{self.name}.log"
+        flow = Flow(module, {**self.environment, **(environment or {})}, log, arguments)
+        try:
+            yield flow
+        finally:
+            flow.stop()
+
+
+class Flow:
+    """A flow as a real process, ended with the program that started it."""
+
+    def __init__(
+        self, module: str, environment: Mapping[str, str], log: Path, arguments: Sequence[str]
+    ) -> None:
+        self.module = module
+        self.log = log
+        self.started_at = time.monotonic()
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "bytewax.run", module, "-s", "1", *arguments],
+                cwd=ROOT,
+                env={**os.environ, "RUST_BACKTRACE": "0", **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        self._guard = subprocess.Popen(
+            ["/bin/sh", "-c", GUARD], stdin=subprocess.PIPE, start_new_session=True
+        )
+        assert self._guard.stdin is not None
+        self._guard.stdin.write(f"{self.process.pid}\n".encode())
+        self._guard.stdin.flush()
+
+    def check(self) -> None:
+        """Fails when the process has ended."""
+        if self.process.poll() is not None:
+            raise RuntimeError(
+                f"{self.module} ended with {self.process.returncode}: "
+                f"{self.log.read_text(errors='replace')[-2000:]}"
+            )
+
+    def cpu_seconds(self) -> float:
+        """Processor time used so far, of all its threads."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def memory_mb(self, peak: bool = False) -> float:
+        """Resident memory that is its own: file pages that are only mapped do not count.
+
+        :param peak: of all that is resident, the most since the start
+        """
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        name = "VmHWM" if peak else "RssAnon"
+        found = re.search(rf"{name}:\s+(\d+) kB", status)
+        return int(found[1]) / 1024 if found else 0.0
+
+    def stop(self) -> None:
+        """SIGTERM, then SIGKILL."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(15)
+        for process in (self._guard, self.process):
+            if process.poll() is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+class Servers:
+    """Both servers in a temporary folder, started when the first row asks for them."""
+
+    def __init__(self) -> None:
+        self._stack = contextlib.ExitStack()
+        self._started: tuple[MongoServer, RabbitMQNode, Path] | None = None
+
+    def __enter__(self) -> "Servers":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stack.close()
+
+    def place(self) -> Place:
+        """A new place."""
+        if self._started is None:
+            folder = Path(
+                self._stack.enter_context(tempfile.TemporaryDirectory(prefix="twinstream-bench-"))
+            )
+            broker = self._stack.enter_context(RabbitMQNode(folder / "rabbitmq"))
+            mongo = self._stack.enter_context(MongoServer(folder / "mongodb"))
+            self._started = (mongo, broker, folder)
+        mongo, broker, folder = self._started
+        return Place(mongo.uri, RabbitMQSettings(port=broker.port), folder)
+
+
+def wait_for(what: str, check: Any, timeout: float = 120, every: float = 0.05) -> None:
+    """Wait until `check()` is true; fails with `what` when it never is."""
+    deadline = time.monotonic() + timeout
+    while not check():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what}: not within {timeout:.0f} s")
+        time.sleep(every)
+
+
+def on_path(program: Sequence[str], environment: Mapping[str, str] | None = None) -> str:
+    """Output of a Python module run in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", *program],
+        cwd=ROOT,
+        env={**os.environ, **(environment or {})},
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    return done.stdout

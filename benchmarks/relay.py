@@ -1,0 +1,138 @@
+"""How fast the cdc flow carries changes, against the tightest loop of the same libraries."""
+
+import json
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from statistics import median
+from typing import Any, Final
+
+from pymongo import MongoClient
+
+from benchmarks.place import ROOT, Place, Servers, wait_for
+from benchmarks.report import Measured
+
+EVENTS: Final = 30_000
+TUTORIAL_EVENTS: Final = 300
+ROUNDS: Final = 3
+_EVENT_BYTES: Final = 1500
+_SETTLED: Final = 0.2
+
+
+def relay(servers: Servers) -> dict[str, Measured]:
+    """Rates by the same observer of the queue's depth, from the same point of the same oplog."""
+    place = servers.place()
+    start = _oplog(place)
+    plain = ("tight", "alone")
+    rates: dict[str, list[float]] = {name: [] for name in ("flow", *plain)}
+    ratios = []
+    for _ in range(ROUNDS):
+        rates["flow"].append(_flow_rate(place, start))
+        for kind in plain:
+            rates[kind].append(_plain_rate(place, kind, EVENTS))
+        ratios.append(rates["flow"][-1] / max(rates[kind][-1] for kind in plain))
+    tutorial = _plain_rate(place, "tutorial", TUTORIAL_EVENTS)
+    detail = {
+        "flow_per_s": round(median(rates["flow"])),
+        **{f"{kind}_per_s": round(median(rates[kind])) for kind in plain},
+        "connection_per_message_per_s": round(tutorial, 1),
+        "rounds": [round(ratio, 3) for ratio in ratios],
+    }
+    return {
+        "relay_vs_limit": Measured(median(ratios), detail),
+        "relay_vs_connection_per_message": Measured(
+            median(rates["flow"]) / tutorial,
+            {key: detail[key] for key in ("flow_per_s", "connection_per_message_per_s")},
+        ),
+    }
+
+
+def posts(count: int, seed: int = 7) -> list[dict[str, Any]]:
+    """Documents whose messages have about 1.5 kB."""
+    chance = random.Random(seed)
+    words = "vector store change stream queue chunk token broker epoch résumé данные".split()
+    made = []
+    for number in range(count):
+        text = " ".join(chance.choices(words, k=260))[: _EVENT_BYTES - 220]
+        made.append(
+            {
+                "platform": "linkedin",
+                "content": {"text": text},
+                "author_id": f"author-{number % 50}",
+                "link": f"https://example.org/posts/{number}",
+            }
+        )
+    return made
+
+
+def _oplog(place: Place) -> dict[str, Any]:
+    """Write the events behind a checkpoint of the flow; returns the checkpoint."""
+    checkpoints = _checkpoints(place)
+    name = {"_id": f"cdc/{place.database.name}"}
+    with place.flow("flows.cdc", {"CDC_SNAPSHOT": "never"}):
+        wait_for("a first checkpoint", lambda: checkpoints.find_one(name))
+        place.database.posts.insert_one({"content": "so that there is a token"})
+        wait_for("a resume token", lambda: (checkpoints.find_one(name) or {}).get("token"))
+        time.sleep(2.5)
+    found = checkpoints.find_one(name)
+    assert found is not None
+    documents = posts(EVENTS)
+    for begin in range(0, EVENTS, 1000):
+        place.database.posts.insert_many(documents[begin : begin + 1000])
+    return found
+
+
+def _checkpoints(place: Place) -> Any:
+    client: MongoClient[dict[str, Any]] = MongoClient(place.mongo_uri)
+    return client[f"bench_cdc_{place.name}"].checkpoints
+
+
+def _flow_rate(place: Place, start: dict[str, Any]) -> float:
+    _checkpoints(place).replace_one({"_id": start["_id"]}, start)
+    place.delete_queues()
+    place.declare()
+    with place.flow("flows.cdc", {"CDC_SNAPSHOT": "never"}) as flow:
+        rate = _rate(place, EVENTS, flow.process)
+    _checkpoints(place).replace_one({"_id": start["_id"]}, start)
+    return rate
+
+
+def _plain_rate(place: Place, kind: str, total: int) -> float:
+    place.delete_queues()
+    place.declare()
+    arguments: Sequence[str] = (
+        kind, place.mongo_uri, place.database.name, f"bench_cdc_{place.name}",
+        str(place.broker.port), place.queue, str(total),
+    )  # fmt: skip
+    command = [sys.executable, "-m", "benchmarks.relay_limit", *arguments]
+    process = subprocess.Popen(command, cwd=ROOT)
+    try:
+        return _rate(place, total, process)
+    finally:
+        process.wait(30)
+
+
+def _rate(place: Place, total: int, process: "subprocess.Popen[bytes]") -> float:
+    """Messages per second in the queue, once a fifth of them is there: start-up does not count."""
+    first: tuple[float, int] | None = None
+    with place.channel() as channel:
+        while True:
+            depth = channel.queue_declare(place.queue, passive=True).method.message_count
+            now = time.perf_counter()
+            if first is None and depth >= _SETTLED * total:
+                first = (now, depth)
+            if depth >= total:
+                break
+            if process.poll() not in (None, 0):
+                raise RuntimeError(f"a relay ended with {process.returncode} at {depth} messages")
+            time.sleep(0.02)
+    assert first is not None
+    return float((depth - first[1]) / (now - first[0]))
+
+
+if __name__ == "__main__":
+    with Servers() as servers_:
+        for name_, measured in relay(servers_).items():
+            print(name_, json.dumps(measured.value), json.dumps(measured.detail))

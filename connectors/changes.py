@@ -1,0 +1,119 @@
+"""What the server says, as changes: events of the change stream, rows of a snapshot."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import bson
+from bson import DatetimeMS, Timestamp
+from pymongo.collection import Collection
+
+from models import Change
+
+_DOCUMENT_EVENTS = ("insert", "update", "replace")
+_DROP_EVENTS = ("drop", "rename", "dropDatabase")
+
+
+def pipeline(collections: Sequence[str], split: bool) -> list[dict[str, Any]]:
+    """Stages of the change stream: registered collections by equality, and the end of others.
+
+    :param split: whether the server can split an event that is larger than 16 MB
+    """
+    names = list(collections)
+    stages: list[dict[str, Any]] = [
+        {
+            "$match": {
+                "$or": [
+                    {"ns.coll": {"$in": names}},
+                    {"to.coll": {"$in": names}},
+                    {"operationType": {"$in": ["dropDatabase", "invalidate"]}},
+                ]
+            }
+        }
+    ]
+    return [*stages, {"$changeStreamSplitLargeEvent": {}}] if split else stages
+
+
+class Reassembly:
+    """Puts split events together again."""
+
+    def __init__(self) -> None:
+        self._parts: dict[str, Any] = {}
+
+    def add(self, event: dict[str, Any]) -> dict[str, Any] | None:
+        """One fragment, or an event that is whole.
+
+        :returns: the whole event under the token of its last fragment; None before that
+        """
+        split = event.get("splitEvent")
+        if split is None or split["of"] == 1:
+            return event
+        self._parts = event if split["fragment"] == 1 else {**self._parts, **event}
+        return self._parts if split["fragment"] == split["of"] else None
+
+
+def renamed_into(event: Mapping[str, Any], collections: Sequence[str]) -> bool:
+    """Whether a collection became a registered one: its documents show up in no other event."""
+    return event["operationType"] == "rename" and event["to"]["coll"] in collections
+
+
+def changes_of(
+    event: Mapping[str, Any], collections: Sequence[str], propagate_drops: bool
+) -> Iterator[Change]:
+    """What an event means: one change, none, or the drop of one or of all collections."""
+    op = event["operationType"]
+    version = version_of(event["clusterTime"])
+    name = event.get("ns", {}).get("coll", "")
+    committed_ms = _milliseconds(event.get("wallTime"))
+    if op in _DOCUMENT_EVENTS:
+        document = event.get("fullDocument")
+        if document is not None:  # else it is gone by now, and its delete follows
+            id_ = event["documentKey"]["_id"]
+            yield Change(op, name, version, id_, document, committed_ms)
+    elif op == "delete":
+        yield Change(op, name, version, event["documentKey"]["_id"], None, committed_ms)
+    elif op in _DROP_EVENTS and propagate_drops:
+        for gone in collections if op == "dropDatabase" else [name]:
+            if gone in collections:
+                yield Change("drop", gone, version, committed_ms=committed_ms)
+
+
+def rows(
+    collection: "Collection[dict[str, Any]]", last_id: tuple[Any] | None = None
+) -> Iterator[dict[str, Any]]:
+    """Documents in the order of `_id`, across its BSON types.
+
+    :param last_id: boxed `_id` of the last row that is not wanted again
+    """
+    cursor = collection.find().sort("_id", 1).batch_size(500)
+    if last_id is None:
+        yield from cursor
+        return
+    # $gt sees only values of one BSON type; min() crosses them, and includes its bound.
+    bound = bson.encode({"": last_id[0]})
+    for row in cursor.min([("_id", last_id[0])]).hint([("_id", 1)]):
+        if bson.encode({"": row["_id"]}) != bound:
+            yield row
+
+
+def version_of(time: Timestamp) -> int:
+    """ClusterTime as one integer: seconds << 32 | increment."""
+    return (int(time.time) << 32) | int(time.inc)
+
+
+def size_of(document: Mapping[str, Any]) -> int:
+    """A cheap estimate of a document's bytes, good enough to bound a buffer."""
+    total = 64
+    for value in document.values():
+        if isinstance(value, str | bytes):
+            total += len(value)
+        elif isinstance(value, Mapping):
+            total += size_of(value)
+        elif isinstance(value, list):
+            total += 16 * len(value)
+    return total
+
+
+def _milliseconds(wall_time: Any) -> int:
+    if isinstance(wall_time, DatetimeMS):
+        return int(wall_time)
+    return int(wall_time.timestamp() * 1000) if wall_time is not None else 0

@@ -1,0 +1,1 @@
+"""Programs that show twinstream at work on real documents."""

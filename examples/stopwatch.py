@@ -1,0 +1,113 @@
+"""Time from the commit of a write to the moment when a reader of the store sees it."""
+
+import math
+import pickle
+import sqlite3
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+from qdrant_client.local.persistence import CollectionPersistence
+from typing_extensions import Self
+
+from connectors.qdrant import cleaned
+from models import entry_id_of, record_id
+
+_LOOK_EVERY_S: Final = 0.01
+_BUSY_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A write that is on its way to the store."""
+
+    collection: str
+    identity: Any
+    """The `_id`."""
+    deleted: bool
+    begun_at: float
+    """Unix time just before the write was sent, so the commit itself is in the time as well."""
+
+
+@dataclass(slots=True)
+class Stopwatch:
+    """A thread that looks for the records of writes in the embedded store every 10 ms.
+
+    The record of a document is written behind its chunks, so what has its record is searchable. It
+    reads the store's own files: a copy for every look would cost more than the pipeline.
+    """
+
+    path: Path
+    """Folder of the embedded store."""
+    arrived: list[tuple[Write, float]] = field(default_factory=list)
+    """Every write that a reader has found, with the seconds that it took."""
+    _awaited: list[Write] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _ended: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        self._thread = threading.Thread(target=self._look, name="stopwatch", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    @property
+    def awaited(self) -> int:
+        """How many writes have not arrived yet."""
+        return len(self._awaited)
+
+    def expect(self, write: Write) -> None:
+        """Wait for a write; no other write may touch the same document."""
+        with self._lock:
+            self._awaited.append(write)
+
+    def _look(self) -> None:
+        while not self._ended.wait(_LOOK_EVERY_S):
+            with self._lock:
+                awaited = list(self._awaited)
+            for write in awaited:
+                if self._arrived(write):
+                    self.arrived.append((write, time.time() - write.begun_at))
+                    with self._lock:
+                        self._awaited.remove(write)
+
+    def _arrived(self, write: Write) -> bool:
+        try:
+            record = self._record(write)
+        except sqlite3.OperationalError:  # The writer has the file locked: look again.
+            return False
+        if write.deleted:
+            return record is None
+        return record is not None and record["indexed_at"] >= write.begun_at
+
+    def _record(self, write: Write) -> dict[str, Any] | None:
+        storage = self.path / "collection" / cleaned(write.collection) / "storage.sqlite"
+        id_ = record_id(write.collection, entry_id_of(write.identity))
+        key = CollectionPersistence.encode_key(id_)
+        uri = f"{storage.absolute().as_uri()}?mode=ro"
+        with closing(sqlite3.connect(uri, uri=True, timeout=_BUSY_S)) as database:
+            row = database.execute("SELECT point FROM points WHERE id = ?", (key,)).fetchone()
+        # Our own file: unpickling is what the store itself does.
+        payload: dict[str, Any] | None = pickle.loads(row[0]).payload if row else None
+        return payload
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    """The smallest of `values` that is not exceeded by `share` of them; NaN of none."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else math.nan

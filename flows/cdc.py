@@ -1,0 +1,79 @@
+"""Capture: what is in MongoDB, and every change of it, as messages in RabbitMQ.
+
+    change stream → encode → queue of the document's partition
+                        ↘ dead letters
+
+Run it with `python -m bytewax.run flows.cdc`.
+"""
+
+import threading
+from typing import Any
+
+import bytewax.operators as op
+from bytewax.dataflow import Dataflow
+from bytewax.inputs import Source
+from bytewax.outputs import Sink
+
+from connectors.mongodb import MongoChangeStreamSource
+from connectors.rabbitmq import RabbitMQSink, dead_letter_queue, queue_names, topology
+from flows.lifecycle import drain_on_signals, one_line_errors
+from flows.operators.attempt import attempt
+from flows.operators.encode import encode, removal, unencodable
+from flows.operators.publish import publish
+from flows.settings import Settings
+from models import DOCUMENT_TYPES, Change
+
+
+def capture(
+    flow: Dataflow, changes: Source[Change], queue: str, partitions: int, messages: Sink[Any]
+) -> None:
+    """Add the capture side to a dataflow."""
+    changed = op.input("mongodb_change_stream", flow, changes)
+    queues = queue_names(queue, partitions)
+    encoded = attempt("encode", changed, encode(queues), unencodable, removal(queues))
+    upserts = op.flatten("messages", encoded.oks)
+    dead = op.map("unencodable", encoded.errs, lambda d: d.to_message(dead_letter_queue(queue)))
+    publish("publish_to_rabbitmq", op.merge("outgoing", upserts, dead), messages)
+
+
+def build(
+    changes: Source[Change], messages: Sink[Any], queue: str = "default", partitions: int = 1
+) -> Dataflow:
+    """The capture dataflow.
+
+    :param changes: the change stream
+    :param messages: takes (queue, message) pairs
+    """
+    flow = Dataflow("cdc")
+    capture(flow, changes, queue, partitions, messages)
+    return flow
+
+
+def source(settings: Settings, stopping: threading.Event) -> MongoChangeStreamSource:
+    """The change stream that the settings name."""
+    return MongoChangeStreamSource(
+        settings.mongo_uri,
+        settings.mongo_database,
+        tuple(DOCUMENT_TYPES),
+        settings.mongo_checkpoint_database,
+        snapshot=settings.cdc_snapshot,
+        on_lost_history=settings.cdc_on_lost_history,
+        propagate_drops=settings.cdc_propagate_drops,
+        stopping=stopping,
+    )
+
+
+def sink(settings: Settings) -> RabbitMQSink:
+    """The broker that the settings name."""
+    return RabbitMQSink(settings.rabbitmq, topology(settings.queue, settings.partitions))
+
+
+def flow() -> Dataflow:
+    """The dataflow that `bytewax.run` runs, from the environment."""
+    with one_line_errors():
+        settings = Settings.from_env()
+    settings.configure_logging()
+    stopping = threading.Event()
+    changes = source(settings, stopping)
+    drain_on_signals(stopping, changes.finish)
+    return build(changes, sink(settings), settings.queue, settings.partitions)

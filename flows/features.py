@@ -1,0 +1,138 @@
+"""Features: messages from RabbitMQ, cleaned, chunked, embedded and kept in Qdrant.
+
+    queue → decode → clean → chunk → index → done
+                 ↘       ↘       ↘       ↘ dead letters
+
+Run it with `python -m bytewax.run flows.features`.
+"""
+
+import threading
+import time
+from typing import Any
+
+import bytewax.operators as op
+from bytewax.dataflow import Dataflow
+from bytewax.inputs import Source
+from bytewax.outputs import Sink
+
+from connectors.qdrant import QdrantStore, open_client
+from connectors.rabbitmq import RabbitMQSink, RabbitMQSource, dead_letter_queue, topology
+from flows.lifecycle import drain_on_signals, one_line_errors
+from flows.operators.attempt import attempt
+from flows.operators.chunk import Chunker
+from flows.operators.embed import ChunkingEmbedder, Embedder, lazily
+from flows.operators.index import Indexer, IndexStep
+from flows.operators.index import index as index_step
+from flows.operators.prepare import chunk, clean, dead_at, decode, retract, undecodable
+from flows.operators.publish import publish
+from flows.settings import Settings
+from models import DOCUMENT_TYPES, Delivery
+
+
+def features(
+    flow: Dataflow,
+    deliveries: Source[Delivery],
+    chunker: Any,
+    indexer: IndexStep,
+    queue: str,
+    dead_letters: Sink[Any],
+) -> None:
+    """Add the features side to a dataflow."""
+    delivered = op.input("rabbitmq_queue", flow, deliveries)
+    decoded = attempt("decode", delivered, decode, undecodable)
+    cleaned = attempt("clean", decoded.oks, clean, dead_at("clean"), retract)
+    chunked = attempt("chunk", cleaned.oks, chunk(chunker), dead_at("chunk"), retract)
+    indexed = index_step("embed_into_qdrant", chunked.oks, indexer)
+    dead = op.merge("failed", decoded.errs, cleaned.errs, chunked.errs, indexed.errs)
+    letters = op.map("dead_letters", dead, lambda d: d.to_message(dead_letter_queue(queue)))
+    publish("publish_dead_letters", letters, dead_letters)
+
+
+def build(
+    deliveries: Source[Delivery],
+    chunker: Any,
+    indexer: IndexStep,
+    dead_letters: Sink[Any],
+    queue: str = "default",
+) -> Dataflow:
+    """The features dataflow.
+
+    :param deliveries: messages, see `models.ChangeEvent`
+    :param chunker: called for the chunker when the first document arrives
+    :param indexer: reads, embeds and writes a batch
+    :param dead_letters: takes (queue, message) pairs
+    """
+    flow = Dataflow("features")
+    features(flow, deliveries, chunker, indexer, queue, dead_letters)
+    return flow
+
+
+class FeatureStore:
+    """Model and store of one process, opened when the flow starts and not when it is built.
+
+    :param settings: names model and store
+    :param embedder: instead of the model that the settings name
+    """
+
+    def __init__(self, settings: Settings, embedder: ChunkingEmbedder | None = None) -> None:
+        self._settings = settings
+        self._opened: QdrantStore | None = None
+        self.embedder = embedder or Embedder(
+            settings.embedding_model, settings.embedding_device, settings.embedding_precision
+        )
+        self.chunker = lazily(lambda: Chunker(self.embedder.tokenizer, self.embedder.max_tokens))
+        self.indexer = lazily(lambda: Indexer(self.store(), self.embedder))
+        self.store = lazily(self._open)
+
+    def _open(self) -> QdrantStore:
+        settings = self._settings
+        client = open_client(settings.qdrant_url, settings.qdrant_path, settings.qdrant_api_key)
+        store = self._opened = QdrantStore(client, DOCUMENT_TYPES)
+        store.ensure_collections(self.embedder.dimension)
+        store.prune_tombstones(time.time() - settings.tombstone_retention_days * 86400)
+        return store
+
+    def load(self) -> None:
+        """Load the model and open the store, before the first message is consumed: a process that
+        dies of either counts no delivery.
+        """
+        self.chunker()
+        self.indexer()
+
+    def __call__(self, batch: list[Any]) -> list[Any]:
+        """Index a batch."""
+        return self.indexer()(batch)  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        """Close the store, if it was opened."""
+        if self._opened is not None:
+            self._opened.close()
+
+
+def source(settings: Settings, stopping: threading.Event, features: FeatureStore) -> RabbitMQSource:
+    """The queues that the settings name."""
+    return RabbitMQSource(
+        settings.rabbitmq,
+        settings.queue,
+        settings.partitions,
+        settings.prefetch,
+        before_consuming=features.load,
+        stopping=stopping,
+    )
+
+
+def assemble(settings: Settings, feature_store: FeatureStore) -> Dataflow:
+    """The dataflow between the real broker and a feature store, ending with a signal."""
+    stopping = threading.Event()
+    deliveries = source(settings, stopping, feature_store)
+    drain_on_signals(stopping, deliveries.finish, feature_store.close)
+    dead_letters = RabbitMQSink(settings.rabbitmq, topology(settings.queue, settings.partitions))
+    return build(deliveries, feature_store.chunker, feature_store, dead_letters, settings.queue)
+
+
+def flow() -> Dataflow:
+    """The dataflow that `bytewax.run` runs, from the environment."""
+    with one_line_errors():
+        settings = Settings.from_env()
+    settings.configure_logging()
+    return assemble(settings, FeatureStore(settings))

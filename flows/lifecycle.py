@@ -1,0 +1,82 @@
+"""How a flow's process ends: drained by a signal, with one line for a user's mistake."""
+
+import atexit
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType, TracebackType
+
+from connectors.errors import ConfigurationError
+
+GRACE_S = 8.0
+"""From the signal to the end, whatever is still in flight."""
+
+log = logging.getLogger("flows")
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turn a `ConfigurationError` into one line on standard error and exit code 1."""
+    try:
+        yield
+    except ConfigurationError as error:
+        sys.exit(f"configuration error: {error}")
+
+
+def drain_on_signals(
+    stopping: threading.Event, finish: Callable[[], None], close: Callable[[], None] = lambda: None
+) -> None:
+    """Let SIGTERM and SIGINT end the dataflow that is about to run.
+
+    1. the signal sets `stopping`, the sources end, what is in flight is written
+    2. the dataflow is complete, its process comes to its end
+    3. `finish` acknowledges and stores what step 1 has written; not after an error
+
+    What cannot be written within eight seconds is left to redelivery, as after a kill -9.
+
+    :param stopping: read by the sources
+    :param finish: runs when the dataflow has ended without an error
+    :param close: runs last, also after an error
+    """
+    failed = threading.Event()
+
+    def stop(signum: int, _frame: FrameType | None) -> None:
+        if stopping.is_set():
+            os._exit(128 + signum)
+        stopping.set()
+        log.info("stopping: finishing what is in flight")
+        watchdog = threading.Timer(GRACE_S, _leave)
+        watchdog.daemon = True
+        watchdog.start()
+
+    def on_error(
+        kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+    ) -> None:
+        failed.set()
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, ConfigurationError):
+            cause = cause.__cause__ or cause.__context__
+        if cause is not None:
+            print(f"configuration error: {cause}", file=sys.stderr)
+        else:
+            sys.__excepthook__(kind, error, traceback)
+
+    def at_exit() -> None:
+        if not failed.is_set():
+            finish()
+        close()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    sys.excepthook = on_error
+    atexit.register(at_exit)
+
+
+def _leave() -> None:
+    log.warning("still busy after %.0f s: what is not acknowledged comes again", GRACE_S)
+    logging.shutdown()
+    os._exit(0)

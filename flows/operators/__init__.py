@@ -1,0 +1,1 @@
+"""Pure steps, and the operators that they are made of."""

@@ -1,0 +1,59 @@
+"""`attempt`: a step whose failures are a stream of their own."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import bytewax.operators as op
+from bytewax.dataflow import Stream, operator
+
+from models import DeadLetter
+
+X = TypeVar("X")
+Y = TypeVar("Y")
+
+
+@dataclass(frozen=True)
+class Attempt(Generic[Y]):
+    """The two streams of an `attempt`. An `errs` that nobody reads is dropped in silence."""
+
+    oks: Stream[Y]
+    errs: Stream[DeadLetter]
+
+
+@operator
+def attempt(
+    step_id: str,
+    up: Stream[X],
+    step: Callable[[X], Y],
+    dead: Callable[[X, Exception], DeadLetter],
+    instead: Callable[[X], Y | None] | None = None,
+) -> Attempt[Y]:
+    """Map each item; an item whose step raises becomes a dead letter, its neighbours go on.
+
+    :param step: the mapping; any `Exception` that it raises is taken as the item's own fault, so
+        it must not talk to anything that can be away
+    :param dead: makes the dead letter of an item and its exception
+    :param instead: what goes on in the place of a failed item, if anything; it keeps the order
+    :returns: `oks`, in the order of `up`, and `errs`
+    """
+
+    def attempt_batch(items: list[X]) -> list[Y | DeadLetter]:
+        results: list[Y | DeadLetter] = []
+        for item in items:
+            try:
+                results.append(step(item))
+            except Exception as error:  # noqa: BLE001 (the item's own fault, whatever it is)
+                results.append(dead(item, error))
+                substitute = instead(item) if instead else None
+                if substitute is not None:
+                    results.append(substitute)
+        return results
+
+    results = op.flat_map_batch("step", up, attempt_batch)
+    split = op.branch("split", results, _is_dead)
+    return Attempt(oks=split.falses, errs=split.trues)  # type: ignore[arg-type]
+
+
+def _is_dead(item: object) -> bool:
+    return isinstance(item, DeadLetter)

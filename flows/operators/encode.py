@@ -1,0 +1,58 @@
+"""The capture side's pure steps: a change to its message, and its place among the queues."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from models import Change, ChangeEvent, DeadLetter, Message, entry_id_of
+from models.dead_letters import describe
+from models.identity import partition_of
+
+MAX_MESSAGE_BYTES = 16 * 2**20
+"""`max_message_size` of a RabbitMQ 4 that nobody has configured."""
+
+
+def encode(queues: Sequence[str]) -> Callable[[Change], list[Message]]:
+    """The encode step.
+
+    :param queues: one name for each partition
+    :returns: maps a change to one message for the queue of its document; the drop of a collection
+        to one for every queue, since its documents are in all of them. Raises ValueError for what
+        no broker would take.
+    """
+
+    def step(change: Change) -> list[Message]:
+        event = ChangeEvent.from_change(change)
+        if event.op == "drop":
+            return [event.to_message(queue) for queue in queues]
+        queue = queues[partition_of(event.type, event.entry_id, len(queues))]
+        message = event.to_message(queue)
+        if len(message.body) > MAX_MESSAGE_BYTES:
+            raise ValueError(
+                f"a message of {len(message.body):,} bytes is larger than what a broker takes "
+                f"({MAX_MESSAGE_BYTES:,} bytes): divide the document"
+            )
+        return [message]
+
+    return step
+
+
+def removal(queues: Sequence[str]) -> Callable[[Change], list[Message]]:
+    """What goes out in the place of a change that has no message: its older versions must not
+    stay behind, as they would not after a fresh sync.
+    """
+    step = encode(queues)
+    return lambda change: step(replace(change, op="delete", document=None))
+
+
+def unencodable(change: Change, error: Exception) -> DeadLetter:
+    """The dead letter of a change that has no message; its body names the document only."""
+    gone = ChangeEvent.from_change(replace(change, op="delete", document=None))
+    return DeadLetter(
+        body=gone.to_message("").body,
+        stage="encode",
+        reason=describe(error),
+        headers={"op": change.op},
+        type=change.collection,
+        entry_id=entry_id_of(change.id),
+        version=change.version,
+    )

@@ -1,0 +1,14 @@
+"""Counters of the features flow, on `/metrics` of the dataflow API."""
+
+from prometheus_client import Counter, Histogram
+
+CHUNKS_EMBEDDED = Counter("twinstream_chunks_embedded", "Chunks given to the model")
+CHUNKS_REUSED = Counter("twinstream_chunks_reused", "Stored chunks kept without embedding")
+CHUNKS_TRUNCATED = Counter("twinstream_chunks_truncated", "Texts longer than the model's limit")
+DOCUMENTS = Counter("twinstream_documents", "Changes handled, by outcome", ["outcome"])
+DEAD_LETTERS = Counter("twinstream_dead_letters", "Messages sent to the dead letters", ["stage"])
+FRESHNESS = Histogram(
+    "twinstream_freshness_seconds",
+    "Commit in MongoDB to searchable in Qdrant",
+    buckets=(0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 60, 600),
+)

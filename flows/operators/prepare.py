@@ -1,0 +1,104 @@
+"""The pure steps between a message and the store: decode, clean, chunk.
+
+Each takes and returns one item and raises on a poison document; `attempt` turns that into a
+dead letter.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from flows.operators.chunk import Chunker
+from flows.operators.clean import clean_text
+from models import DOCUMENT_TYPES, ChangeEvent, DeadLetter, Delivery, Section
+from models.chunks import number_chunks
+from models.events import DOCUMENT_OPS
+from models.prepared import Prepared
+
+
+def decode(delivery: Delivery) -> Prepared:
+    """Read a message.
+
+    :raises ValueError: not our contract, or of a type that is not registered
+    """
+    event = ChangeEvent.from_delivery(delivery)
+    if event.type not in DOCUMENT_TYPES:
+        known = ", ".join(sorted(DOCUMENT_TYPES))
+        raise ValueError(f"document type {event.type!r:.80} is not one of {known}")
+    return Prepared(delivery, event)
+
+
+def clean(prepared: Prepared) -> Prepared:
+    """Parse the document and clean its prose; verbatim sections stay as they are.
+
+    :raises ValueError: no content, or content of a form that no document has
+    """
+    event = prepared.event
+    if event.op not in DOCUMENT_OPS or prepared.failed or _is_removal(event):
+        return prepared
+    document = DOCUMENT_TYPES[event.type].parse(event.entry_id, event.body)
+    sections = (
+        section if section.verbatim else Section(section.path, clean_text(section.text))
+        for section in document.sections
+    )
+    return replace(
+        prepared,
+        document=replace(document, sections=tuple(s for s in sections if s.text.strip())),
+    )
+
+
+def _is_removal(event: ChangeEvent) -> bool:
+    """A repair without a document: it is not in MongoDB, and every chunk of it is to go."""
+    return event.op == "repair" and event.body.keys() <= {"type", "entry_id"}
+
+
+def chunk(chunker: Callable[[], Chunker]) -> Callable[[Prepared], Prepared]:
+    """The chunk step with the chunker of a model.
+
+    :param chunker: called when the first document arrives, so that building a dataflow loads
+        nothing
+    """
+
+    def step(prepared: Prepared) -> Prepared:
+        document = prepared.document
+        if document is None:
+            return prepared
+        pieces = (
+            (section.path, section.text[span.start : span.end], span.start, span.end)
+            for section in document.sections
+            for span in chunker().split(section.text, code=section.code, path=section.path)
+        )
+        return replace(prepared, chunks=number_chunks(document.type, document.entry_id, pieces))
+
+    return step
+
+
+def undecodable(delivery: Delivery, error: Exception) -> DeadLetter:
+    """The dead letter of a message whose document is not known."""
+    return DeadLetter.of(delivery, "decode", error)
+
+
+def dead_at(stage: str) -> Callable[[Prepared, Exception], DeadLetter]:
+    """Makes dead letters for a step that knows the document."""
+
+    def dead(prepared: Prepared, error: Exception) -> DeadLetter:
+        event = prepared.event
+        return replace(
+            DeadLetter.of(prepared.delivery, stage, error),
+            type=event.type,
+            entry_id=event.entry_id,
+            version=event.version,
+        )
+
+    return dead
+
+
+def retract(prepared: Prepared) -> Prepared | None:
+    """What goes on in the place of a change that was dead-lettered.
+
+    A fresh sync of the same MongoDB state would leave no points of this document, so those of its
+    older versions go as well. A message of another producer proves nothing about MongoDB's state
+    and takes nothing away.
+    """
+    if not prepared.event.fenced:
+        return None
+    return replace(prepared, document=None, chunks=(), failed=True)

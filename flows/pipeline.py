@@ -1,0 +1,60 @@
+"""Both sides in one dataflow graph, for a single process and for the picture in the README.
+
+change stream → encode → queue → decode → clean → chunk → index
+"""
+
+import threading
+from typing import Any
+
+from bytewax.dataflow import Dataflow
+from bytewax.inputs import Source
+from bytewax.outputs import Sink
+
+from flows import cdc
+from flows import features as features_flow
+from flows.lifecycle import drain_on_signals, one_line_errors
+from flows.operators.index import IndexStep
+from flows.settings import Settings
+from models import Change, Delivery
+
+
+def build(
+    changes: Source[Change],
+    deliveries: Source[Delivery],
+    chunker: Any,
+    indexer: IndexStep,
+    messages: Sink[Any],
+    queue: str = "default",
+    partitions: int = 1,
+) -> Dataflow:
+    """The whole pipeline; see `flows.cdc.build` and `flows.features.build`."""
+    flow = Dataflow("pipeline")
+    cdc.capture(flow, changes, queue, partitions, messages)
+    features_flow.features(flow, deliveries, chunker, indexer, queue, messages)
+    return flow
+
+
+def flow() -> Dataflow:
+    """The dataflow that `bytewax.run` runs, from the environment."""
+    with one_line_errors():
+        settings = Settings.from_env()
+    settings.configure_logging()
+    stopping = threading.Event()
+    store = features_flow.FeatureStore(settings)
+    changes = cdc.source(settings, stopping)
+    deliveries = features_flow.source(settings, stopping, store)
+
+    def finish() -> None:
+        changes.finish()
+        deliveries.finish()
+
+    drain_on_signals(stopping, finish, store.close)
+    return build(
+        changes,
+        deliveries,
+        store.chunker,
+        store,
+        cdc.sink(settings),
+        settings.queue,
+        settings.partitions,
+    )

@@ -1,0 +1,280 @@
+"""Reconciliation: joins MongoDB with the store by document, reports what differs, repairs it.
+
+    MongoDB → clean → chunk ↘
+                             join → judge → repair → queue
+    Qdrant  ────────────────↗
+
+A bounded dataflow: run it with `python -m bytewax.run flows.reconcile`, beside live flows or not.
+Repairs are messages of the time before the scan, so the fence lets nothing newer be overwritten,
+and a document that was only on its way costs nothing. Exit code 0 when nothing was wrong or
+everything is repaired, 1 if it could not be. `RECONCILE_REPAIR=false` only reports.
+"""
+
+import atexit
+import json
+import logging
+import os
+import sys
+import time
+from collections import Counter
+from contextlib import ExitStack, closing
+from typing import Any
+
+import bytewax.operators as op
+from bson import Timestamp
+from bytewax.dataflow import Dataflow
+from bytewax.inputs import Source
+from bytewax.outputs import FixedPartitionedSink, Sink, StatefulSinkPartition
+from bytewax.testing import run_main
+from pymongo import MongoClient
+from pymongo.errors import PyMongoError
+
+from connectors.broker import queue_names, topology
+from connectors.changes import version_of
+from connectors.errors import ConfigurationError
+from connectors.qdrant import QdrantStore, open_client
+from connectors.rabbitmq import RabbitMQConnection, RabbitMQSink
+from connectors.reader import StoreUnavailableError, open_reader
+from connectors.scan import ScanSource, operation_time, scan_documents, scan_points
+from flows.lifecycle import one_line_errors
+from flows.operators.attempt import attempt
+from flows.operators.chunk import Chunker
+from flows.operators.embed import Embedder
+from flows.operators.prepare import chunk, clean, dead_at, decode
+from flows.operators.publish import publish
+from flows.operators.reconcile import Expected, Finding, Sides, expected, gather, judge
+from flows.settings import Settings
+from models import DOCUMENT_TYPES, Change, ChangeEvent, Delivery, Message
+from models.identity import partition_of
+from models.points import Key
+
+VERIFY_S = 60.0
+_SHOWN = 20
+
+
+def build(
+    documents: Source[Change],
+    points: Source[Any],
+    chunker: Any,
+    model: str,
+    repairs: Sink[Any],
+    report: Sink[Any],
+    version: int,
+    queues: list[str],
+) -> Dataflow:
+    """The reconciliation dataflow.
+
+    :param documents: every document in MongoDB
+    :param points: every point in the store, see `connectors.scan.scan_points`
+    :param model: name of the embedder
+    :param repairs: takes (queue, message) pairs
+    :param report: takes (kind, finding) pairs
+    :param version: cluster time before the scan, which the repairs carry
+    """
+    cut = chunk(chunker)
+
+    def expect(change: Change) -> tuple[str, Expected]:
+        message = ChangeEvent.from_change(change).to_message("")
+        prepared = cut(clean(decode(Delivery("", message.body, message.headers))))
+        return _name(Key(change.collection, prepared.event.entry_id)), expected(prepared, change)
+
+    def judge_sides(named: tuple[str, Sides]) -> Finding | None:
+        return judge(Key(*json.loads(named[0])), named[1], model)
+
+    flow = Dataflow("reconcile")
+    scanned = op.input("mongodb_scan", flow, documents)
+    wanted = attempt("clean_and_chunk", scanned, expect, _unusable)
+    stored = op.map("stored", op.input("qdrant_scan", flow, points), lambda p: (_name(p[0]), p[1:]))
+    sides = op.merge("both_sides", wanted.oks, stored)
+    joined = op.fold_final("join", sides, Sides, gather)
+    findings = op.filter_map("judge", joined, judge_sides)
+    publish(
+        "repair", op.map("as_message", findings, lambda f: _repair(f, version, queues)), repairs
+    )
+    unusable = op.map("unusable", wanted.errs, lambda letter: ("unusable", letter))
+    reported = op.map("as_line", findings, lambda finding: (finding.kind, finding))
+    op.output("report", op.merge("all_lines", reported, unusable), report)
+    return flow
+
+
+class Report(FixedPartitionedSink[Any, None]):
+    """Collects findings by kind, in the memory of one process."""
+
+    def __init__(self) -> None:
+        self.findings: list[Finding] = []
+        self.kinds: Counter[str] = Counter()
+
+    def list_parts(self) -> list[str]:
+        """One list."""
+        return ["report"]
+
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> "_ReportPartition":
+        """The list."""
+        return _ReportPartition(self)
+
+
+class _ReportPartition(StatefulSinkPartition[Any, None]):
+    def __init__(self, report: Report) -> None:
+        self._report = report
+
+    def write_batch(self, values: list[Any]) -> None:
+        for value in values:
+            kind = value.kind if isinstance(value, Finding) else "unusable"
+            self._report.kinds[kind] += 1
+            if isinstance(value, Finding):
+                self._report.findings.append(value)
+
+    def snapshot(self) -> None:
+        return None
+
+
+class Nowhere(FixedPartitionedSink[Any, None]):
+    """Takes repairs where only a report is wanted."""
+
+    def list_parts(self) -> list[str]:
+        """One place."""
+        return ["nowhere"]
+
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> "_ReportPartition":
+        """A report that nobody reads."""
+        return _ReportPartition(Report())
+
+
+def flow() -> Dataflow:
+    """The dataflow that `bytewax.run` runs, from the environment."""
+    with one_line_errors():
+        settings = Settings.from_env()
+        settings.configure_logging()
+        run = Run(settings)
+    atexit.register(run.end)
+    return run.dataflow
+
+
+class Run:
+    """One reconciliation: what it reads, what it found, and how it ends.
+
+    :raises ConfigurationError: a system cannot be reached, or nothing has been stored yet
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._resources = ExitStack()
+        self._embedder = Embedder(
+            settings.embedding_model, settings.embedding_device, settings.embedding_precision
+        )
+        self.report = Report()
+        self.dataflow = self._build(self.report, repair=settings.reconcile_repair)
+
+    def _build(self, report: Report, *, repair: bool) -> Dataflow:
+        settings, resources = self._settings, self._resources
+        try:
+            mongo = resources.enter_context(
+                MongoClient[dict[str, Any]](settings.mongo_uri, serverSelectionTimeoutMS=5000)
+            )
+            # Read before the scan: a repair must lose against every change made since.
+            now: Timestamp = operation_time(mongo)
+            store = resources.enter_context(
+                open_reader(settings.qdrant_url, settings.qdrant_path, settings.qdrant_api_key)
+            )
+        except (PyMongoError, StoreUnavailableError) as error:
+            raise ConfigurationError(" ".join(str(error).split())[:300]) from error
+        chunker = Chunker(self._embedder.tokenizer, self._embedder.max_tokens)
+        queues = queue_names(settings.queue, settings.partitions)
+        sink = RabbitMQSink(settings.rabbitmq, topology(settings.queue, settings.partitions))
+        return build(
+            ScanSource(lambda: scan_documents(mongo, settings.mongo_database, DOCUMENT_TYPES, now)),
+            ScanSource(lambda: scan_points(store, DOCUMENT_TYPES)),
+            lambda: chunker,
+            self._embedder.name,
+            sink if repair else Nowhere(),
+            report,
+            version_of(now),
+            queues,
+        )
+
+    def end(self) -> None:
+        """Print the report, wait until the repairs have arrived, and end the process."""
+        if getattr(sys, "last_value", None) is not None:
+            return  # the dataflow failed, and said so
+        repaired = self._finish()
+        self._resources.close()
+        sys.stdout.flush()
+        logging.shutdown()
+        os._exit(0 if repaired else 1)
+
+    def _finish(self) -> bool:
+        found = len(self.report.findings)
+        for finding in self.report.findings[:_SHOWN]:
+            print(f"{finding.kind}: {finding.key.type} {finding.key.entry_id}")
+        if found > _SHOWN:
+            print(f"… and {found - _SHOWN} more")
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self.report.kinds.items()))
+        print(f"reconcile: {kinds or 'nothing is wrong'}")
+        self._prune()
+        if not found:
+            return True
+        if not self._settings.reconcile_repair:
+            print("nothing was repaired, since RECONCILE_REPAIR=false")
+            return True
+        if not self._consumed():
+            print(f"{found} repairs wait in the queue: they are applied once features runs")
+            return True
+        return self._verified()
+
+    def _verified(self) -> bool:
+        """Look again until nothing is wrong any more."""
+        deadline = time.monotonic() + VERIFY_S
+        while True:
+            time.sleep(1.0)
+            self._resources.close()
+            again = Report()
+            run_main(self._build(again, repair=False))  # type: ignore[no-untyped-call]
+            if not again.findings:
+                print("everything is repaired")
+                return True
+            if time.monotonic() > deadline:
+                print(f"{len(again.findings)} documents still differ after {VERIFY_S:.0f} s")
+                return False
+
+    def _consumed(self) -> bool:
+        with RabbitMQConnection(settings=self._settings.rabbitmq) as connection:
+            channel = connection.get_channel()
+            queues = queue_names(self._settings.queue, self._settings.partitions)
+            return all(
+                channel.queue_declare(queue, passive=True).method.consumer_count for queue in queues
+            )
+
+    def _prune(self) -> None:
+        """Forget old tombstones; of the embedded store only where no flow has it open, which
+        does this by itself.
+        """
+        settings = self._settings
+        try:
+            with closing(
+                open_client(settings.qdrant_url, settings.qdrant_path, settings.qdrant_api_key)
+            ) as client:
+                before = time.time() - settings.tombstone_retention_days * 86400
+                pruned = QdrantStore(client, DOCUMENT_TYPES).prune_tombstones(before)
+        except ConfigurationError:
+            return
+        if pruned:
+            print(f"{pruned} tombstones pruned")
+
+
+def _name(key: Key) -> str:
+    return json.dumps(key)
+
+
+def _repair(finding: Finding, version: int, queues: list[str]) -> Message:
+    key = finding.key
+    if finding.change is not None:
+        event = ChangeEvent.from_change(finding.change)
+    else:
+        event = ChangeEvent("repair", key.type, key.entry_id, version, key._asdict())
+    return event.to_message(queues[partition_of(*key, len(queues))])
+
+
+def _unusable(change: Change, error: Exception) -> Any:
+    message = ChangeEvent.from_change(change).to_message("")
+    delivery = Delivery("", message.body, message.headers)
+    return dead_at("reconcile")(decode(delivery), error)

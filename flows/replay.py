@@ -1,0 +1,117 @@
+"""Puts dead letters back: `python -m flows.replay`.
+
+Each letter goes to the queue of its document with the version it had, so the fence drops it where
+something newer is stored; one that is superseded already is discarded, and named. A letter that
+fails again comes back to the dead letters.
+"""
+
+import json
+import sys
+from collections.abc import Mapping
+from contextlib import ExitStack
+from datetime import datetime
+from typing import Any
+
+import pika
+from pika.adapters.blocking_connection import BlockingChannel
+
+from connectors.errors import ConfigurationError
+from connectors.qdrant import QdrantStore
+from connectors.rabbitmq import RabbitMQConnection, dead_letter_queue, queue_names, topology
+from connectors.reader import StoreUnavailableError, open_reader
+from flows.lifecycle import one_line_errors
+from flows.settings import Settings
+from models import DOCUMENT_TYPES
+from models.dead_letters import OWN_HEADERS
+from models.identity import partition_of
+from models.points import Key
+
+
+def main() -> int:
+    """Replay everything that is in the dead-letter queue now; the exit code."""
+    with one_line_errors():
+        settings = Settings.from_env()
+        try:
+            with ExitStack() as stack:
+                store = _open_store(settings, stack)
+                connection = stack.enter_context(RabbitMQConnection(settings=settings.rabbitmq))
+                replayed, superseded = replay(connection.get_channel(), settings, store)
+        except ConnectionError as error:
+            raise ConfigurationError(str(error)) from error
+    print(f"dead letters: {replayed} put back, {superseded} superseded and discarded")
+    return 0
+
+
+def replay(
+    channel: BlockingChannel, settings: Settings, store: QdrantStore | None
+) -> tuple[int, int]:
+    """Move the letters that are there now, each confirmed before it is acknowledged.
+
+    :param store: tells what is superseded; None where nothing can be read
+    :returns: letters put back, letters discarded as superseded
+    """
+    queues = queue_names(settings.queue, settings.partitions)
+    dlq = dead_letter_queue(settings.queue)
+    channel.confirm_delivery()
+    for declaration in topology(settings.queue, settings.partitions):
+        channel.queue_declare(**declaration)
+    waiting = channel.queue_declare(dlq, passive=True).method.message_count
+    replayed = superseded = 0
+    for _ in range(waiting):
+        method, properties, body = channel.basic_get(dlq)
+        if method is None or properties is None:
+            break
+        headers = dict(properties.headers or {})
+        key = _key(headers, body or b"")
+        version = _version(headers, properties)
+        if key and store and version is not None and store.read([key])[key].version > version:
+            print(f"superseded by a newer version: {key.type} {key.entry_id}")
+            superseded += 1
+        else:
+            index = partition_of(*key, len(queues)) if key else 0
+            kept = {k: v for k, v in headers.items() if k not in OWN_HEADERS and k[:2] != "x-"}
+            properties.headers = kept if version is None else {**kept, "version": version}
+            channel.basic_publish("", queues[index], body or b"", properties, mandatory=True)
+            replayed += 1
+        channel.basic_ack(method.delivery_tag)
+    return replayed, superseded
+
+
+def _open_store(settings: Settings, stack: ExitStack) -> QdrantStore | None:
+    try:
+        client = stack.enter_context(
+            open_reader(settings.qdrant_url, settings.qdrant_path, settings.qdrant_api_key)
+        )
+    except StoreUnavailableError:
+        return None
+    return QdrantStore(client, DOCUMENT_TYPES)
+
+
+def _key(headers: Mapping[str, Any], body: bytes) -> Key | None:
+    type_, entry_id = headers.get("document_type"), headers.get("document_id")
+    if not entry_id:
+        try:
+            document = json.loads(body)
+            type_, entry_id = document["type"], document["entry_id"]
+        except (ValueError, RecursionError, TypeError, KeyError):
+            return None
+    if type_ not in DOCUMENT_TYPES or not isinstance(entry_id, str):
+        return None
+    return Key(str(type_), entry_id)
+
+
+def _version(headers: Mapping[str, Any], properties: pika.BasicProperties) -> int | None:
+    """The version that a letter had; for one that the broker itself moved here, and that never
+    had a version, the time at which it was published.
+    """
+    version = headers.get("version")
+    if isinstance(version, int) and not isinstance(version, bool):
+        return int(version)
+    deaths = headers.get("x-death") or [{}]
+    died = deaths[0].get("time") if isinstance(deaths[0], Mapping) else None
+    seconds = properties.timestamp or (died.timestamp() if isinstance(died, datetime) else None)
+    return None if seconds is None or version is not None else int(seconds) << 32
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,229 @@
+"""The only reader of the environment."""
+
+import logging
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dotenv import load_dotenv
+from pymongo.errors import PyMongoError
+from pymongo.uri_parser import parse_uri
+
+from connectors.errors import ConfigurationError
+from connectors.rabbitmq import RabbitMQSettings
+from flows.operators.embed import locate_model
+
+VARIABLES = (
+    "MONGO_DATABASE_HOST",
+    "MONGO_DATABASE_NAME",
+    "MONGO_CHECKPOINT_DATABASE",
+    "RABBITMQ_HOST",
+    "RABBITMQ_PORT",
+    "RABBITMQ_DEFAULT_USERNAME",
+    "RABBITMQ_DEFAULT_PASSWORD",
+    "RABBITMQ_VIRTUAL_HOST",
+    "RABBITMQ_TLS",
+    "RABBITMQ_CA_FILE",
+    "RABBITMQ_QUEUE_NAME",
+    "RABBITMQ_PARTITIONS",
+    "RABBITMQ_PREFETCH",
+    "QDRANT_URL",
+    "QDRANT_PATH",
+    "QDRANT_API_KEY",
+    "EMBEDDING_MODEL",
+    "EMBEDDING_DEVICE",
+    "EMBEDDING_PRECISION",
+    "CDC_SNAPSHOT",
+    "CDC_ON_LOST_HISTORY",
+    "CDC_PROPAGATE_DROPS",
+    "TOMBSTONE_RETENTION_DAYS",
+    "RECONCILE_REPAIR",
+    "LOG_LEVEL",
+)
+"""Every variable that is read; each stands in `.env.example`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings, checked; see `.env.example` for what each means."""
+
+    mongo_uri: str = field(repr=False)
+    mongo_database: str
+    mongo_checkpoint_database: str
+    rabbitmq: RabbitMQSettings
+    queue: str
+    partitions: int
+    prefetch: int
+    qdrant_url: str
+    qdrant_path: Path
+    qdrant_api_key: str = field(repr=False)
+    embedding_model: str
+    embedding_device: str
+    embedding_precision: str
+    cdc_snapshot: str
+    cdc_on_lost_history: str
+    cdc_propagate_drops: bool
+    tombstone_retention_days: float
+    reconcile_repair: bool
+    log_level: str
+
+    @classmethod
+    def from_env(cls, environment: Mapping[str, str] | None = None) -> "Settings":
+        """Read and check the environment, and `.env` below it.
+
+        :param environment: instead of the process's own, without `.env`
+        :raises ConfigurationError: one line that names variable, value and fix
+        """
+        if environment is None:
+            load_dotenv(Path(".env"))
+            environment = os.environ
+        read = _Reader(environment)
+        settings = cls(
+            mongo_uri=read.mongo_uri("MONGO_DATABASE_HOST", "mongodb://127.0.0.1:27017"),
+            mongo_database=read.text("MONGO_DATABASE_NAME", "twin"),
+            mongo_checkpoint_database=read.text("MONGO_CHECKPOINT_DATABASE", "twin_cdc"),
+            rabbitmq=RabbitMQSettings(
+                host=read.text("RABBITMQ_HOST", "127.0.0.1"),
+                port=read.integer("RABBITMQ_PORT", 5672, 1, 65535),
+                username=read.text("RABBITMQ_DEFAULT_USERNAME", "guest"),
+                password=read.text("RABBITMQ_DEFAULT_PASSWORD", "guest"),
+                virtual_host=read.text("RABBITMQ_VIRTUAL_HOST", "/"),
+                tls=read.boolean("RABBITMQ_TLS", False),
+                ca_file=read.file("RABBITMQ_CA_FILE"),
+            ),
+            queue=read.queue("RABBITMQ_QUEUE_NAME", "default"),
+            partitions=read.integer("RABBITMQ_PARTITIONS", 1, 1, 1024),
+            prefetch=read.integer("RABBITMQ_PREFETCH", 1000, 1, 65535),
+            qdrant_url=read.url("QDRANT_URL"),
+            qdrant_path=Path(read.text("QDRANT_PATH", ".data/qdrant")),
+            qdrant_api_key=read.text("QDRANT_API_KEY", ""),
+            embedding_model=read.model("EMBEDDING_MODEL"),
+            embedding_device=read.text("EMBEDDING_DEVICE", "auto"),
+            embedding_precision=read.choice(
+                "EMBEDDING_PRECISION", "auto", ("auto", "float32", "bfloat16")
+            ),
+            cdc_snapshot=read.choice("CDC_SNAPSHOT", "initial", ("initial", "never", "always")),
+            cdc_on_lost_history=read.choice(
+                "CDC_ON_LOST_HISTORY", "resnapshot", ("resnapshot", "fail")
+            ),
+            cdc_propagate_drops=read.boolean("CDC_PROPAGATE_DROPS", True),
+            tombstone_retention_days=read.number("TOMBSTONE_RETENTION_DAYS", 7.0),
+            reconcile_repair=read.boolean("RECONCILE_REPAIR", True),
+            log_level=read.choice(
+                "LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"), str.upper
+            ),
+        )
+        if settings.mongo_database == settings.mongo_checkpoint_database:
+            raise ConfigurationError(
+                f"MONGO_CHECKPOINT_DATABASE={settings.mongo_database} is the watched database "
+                "itself: name another one"
+            )
+        return settings
+
+    def configure_logging(self) -> None:
+        """Log to standard error, one line for each record."""
+        logging.basicConfig(
+            level=self.log_level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+        )
+        for noisy in ("pika", "httpx", "sentence_transformers", "transformers", "qdrant_client"):
+            logging.getLogger(noisy).setLevel(logging.CRITICAL)
+
+
+class _Reader:
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+
+    def text(self, name: str, default: str) -> str:
+        return self._environment.get(name, "").strip() or default
+
+    def integer(self, name: str, default: int, low: int, high: int) -> int:
+        value = self.text(name, str(default))
+        try:
+            number = int(value)
+        except ValueError:
+            number = low - 1
+        if not low <= number <= high:
+            raise ConfigurationError(
+                f"{name}={value} is not a whole number from {low} to {high}: set one, or unset "
+                f"it for {default}"
+            )
+        return number
+
+    def number(self, name: str, default: float) -> float:
+        value = self.text(name, str(default))
+        try:
+            number = float(value)
+        except ValueError:
+            number = -1.0
+        if not 0 < number < float("inf"):
+            raise ConfigurationError(f"{name}={value} is not a positive number")
+        return number
+
+    def boolean(self, name: str, default: bool) -> bool:
+        value = self.text(name, str(default)).lower()
+        if value not in ("true", "false", "1", "0", "yes", "no", "on", "off"):
+            raise ConfigurationError(f"{name}={value} is neither true nor false")
+        return value in ("true", "1", "yes", "on")
+
+    def choice(
+        self,
+        name: str,
+        default: str,
+        choices: tuple[str, ...],
+        fold: Callable[[str], str] = str.lower,
+    ) -> str:
+        value = self.text(name, default)
+        if fold(value) not in choices:
+            raise ConfigurationError(f"{name}={value} is not one of {', '.join(choices)}")
+        return fold(value)
+
+    def mongo_uri(self, name: str, default: str) -> str:
+        # The value may hold a password and is not shown.
+        value = self.text(name, default)
+        if value.startswith("mongodb+srv://"):
+            return value
+        try:
+            parse_uri(value)
+        except (PyMongoError, ValueError) as error:
+            detail = str(error) if "@" not in value else type(error).__name__
+            raise ConfigurationError(
+                f"{name} is no MongoDB URI ({detail}): write mongodb://host:port, with user and "
+                "password percent-encoded"
+            ) from error
+        return value
+
+    def url(self, name: str) -> str:
+        value = self.text(name, "")
+        if value and not value.startswith(("http://", "https://")):
+            raise ConfigurationError(
+                f"{name}={value} is no URL: write http://host:6333, or leave it empty for the "
+                "embedded store"
+            )
+        return value
+
+    def file(self, name: str) -> str:
+        value = self.text(name, "")
+        if value and not Path(value).is_file():
+            raise ConfigurationError(f"{name}={value} is no file")
+        return value
+
+    def queue(self, name: str, default: str) -> str:
+        value = self.text(name, default)
+        if value.startswith("amq.") or len(value.encode()) > 240:
+            raise ConfigurationError(
+                f"{name}={value:.40} cannot name a queue: at most 240 bytes, not beginning with "
+                "amq."
+            )
+        return value
+
+    def model(self, name: str) -> str:
+        value = self.text(name, "")
+        try:
+            locate_model(value)
+        except FileNotFoundError as error:
+            raise ConfigurationError(
+                f"{name}={value}: there is no such model; give the folder of a "
+                "sentence-transformers model or its hub id, or unset it for the packaged one"
+            ) from error
+        return value

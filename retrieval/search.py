@@ -1,0 +1,113 @@
+"""Search the store from the command line: `python -m retrieval.search "how do I …"`."""
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+import textwrap
+from collections.abc import Sequence
+
+from qdrant_client.http.exceptions import ApiException
+from rich.console import Console
+from rich.text import Text
+
+from connectors.errors import ConfigurationError
+from connectors.reader import StoreUnavailableError, open_reader
+from flows.operators.embed import Embedder
+from flows.settings import Settings
+from models import DOCUMENT_TYPES, Repository
+from retrieval.client import Hit, OtherModelError, RetrievalClient
+
+_LINES = 4
+_INDENT = " " * 8
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the best hits and return 0, or print one line on stderr and return 1."""
+    options = _options(arguments)
+    query = " ".join(options.query) or os.environ.get("q", "")  # noqa: SIM112 (make search q="…")
+    if not query.strip():
+        return _fail('no query: python -m retrieval.search "…", or make search q="…"')
+    try:
+        hits = _search(query, options)
+    except (
+        ConfigurationError,
+        StoreUnavailableError,
+        OtherModelError,
+        ValueError,
+        OSError,
+    ) as error:
+        return _fail(str(error))
+    except ApiException as error:
+        return _fail(f"Qdrant: {' '.join(str(error).split())}")
+    if options.json:
+        print(json.dumps([dataclasses.asdict(hit) for hit in hits], ensure_ascii=False, indent=2))
+    elif hits:
+        print_hits(Console(), hits)
+    else:
+        print("no hits")
+    return 0
+
+
+def print_hits(console: Console, hits: Sequence[Hit], lines: int = _LINES) -> None:
+    """Show hits best first: score, what and where, and the first lines of the chunk."""
+    for hit in hits:
+        heading = Text.assemble((f"{hit.score:6.3f}  ", "bold green"), (hit.type, "cyan"))
+        for part in (hit.name or hit.platform, hit.author_id, hit.path):
+            if part:
+                heading.append(" · ", "dim").append(part)
+        if hit.link:
+            heading.append(f"  {hit.link}", "dim")
+        for line in [
+            heading,
+            *(Text(_INDENT).append_text(line) for line in _excerpt(console, hit, lines)),
+        ]:
+            line.rstrip()
+            line.truncate(console.width, overflow="ellipsis")
+            console.print(line, highlight=False, soft_wrap=True)
+
+
+def _excerpt(console: Console, hit: Hit, lines: int) -> list[Text]:
+    """The first lines of a chunk: of code as they are, of prose filled anew."""
+    if hit.type == Repository.type:
+        code = textwrap.dedent(hit.content).expandtabs(4).splitlines()
+        return [Text(line) for line in code if line.strip()][:lines]
+    # What counts is the width in cells, which for Chinese is two a character.
+    width = console.width - len(_INDENT)
+    return list(Text(" ".join(hit.content.split())).wrap(console, width))[:lines]
+
+
+def _search(query: str, options: argparse.Namespace) -> list[Hit]:
+    settings = Settings.from_env()
+    with open_reader(settings.qdrant_url, settings.qdrant_path, settings.qdrant_api_key) as store:
+        embedder = Embedder(
+            settings.embedding_model, settings.embedding_device, settings.embedding_precision
+        )
+        return RetrievalClient(store, embedder).search(
+            query, limit=options.limit, types=options.type, author_id=options.author
+        )
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m retrieval.search",
+        description="Search the stored chunks by meaning, also beside a running features flow.",
+    )
+    parser.add_argument("query", nargs="*", help="the question (default: the variable q)")
+    parser.add_argument("--limit", type=int, default=5, help="number of hits (default: 5)")
+    parser.add_argument(
+        "--type", action="append", default=[], choices=list(DOCUMENT_TYPES), help="may be repeated"
+    )
+    parser.add_argument("--author", help="author_id of the document")
+    parser.add_argument("--json", action="store_true", help="print a JSON array")
+    return parser.parse_args(arguments)
+
+
+def _fail(message: str) -> int:
+    print(message, file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,165 @@
+"""What stands where: `python -m retrieval.status` asks MongoDB, RabbitMQ and Qdrant.
+
+A system that does not answer is a line of the answer, not an error.
+"""
+
+import sys
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from typing import Any, Final
+
+from pika.exceptions import AMQPError, ChannelClosedByBroker
+from pymongo import MongoClient
+from pymongo.errors import PyMongoError
+from qdrant_client import QdrantClient
+from qdrant_client import models as q
+from qdrant_client.http.exceptions import ApiException
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from connectors.errors import ConfigurationError
+from connectors.qdrant import TOMBSTONES, cleaned, vectors_of
+from connectors.rabbitmq import RabbitMQConnection, dead_letter_queue, queue_names
+from connectors.reader import StoreUnavailableError, open_reader
+from flows.settings import Settings
+from models import DOCUMENT_TYPES
+
+_TIMEOUT_MS: Final = 3000
+_UNKNOWN: Final = "–"
+_DOCUMENTS: Final = "in Qdrant"
+_CHUNKS: Final = "chunks"
+_TOMBSTONES: Final = "tombstones"
+
+Counts = dict[str, int]
+
+
+def main() -> int:
+    """Print the status; 0 if every system answered, else 1."""
+    try:
+        settings = Settings.from_env()
+    except ConfigurationError as error:
+        print(error, file=sys.stderr)
+        return 1
+    console = Console(highlight=False)
+    problems: list[str] = []
+    sources, capture = _mongodb(settings, problems)
+    queues = _queues(settings, problems)
+    stored = _store(settings, problems)
+    console.print(_documents(sources, stored))
+    console.print(_depths(queues))
+    console.print(Text.assemble(("capture  ", "bold"), capture))
+    for problem in problems:
+        console.print(Text(problem, "red"), soft_wrap=True)
+    return 1 if problems else 0
+
+
+def _mongodb(settings: Settings, problems: list[str]) -> tuple[Counts, str]:
+    """Documents by type, and where the capture stands."""
+    try:
+        client: MongoClient[dict[str, Any]] = MongoClient(
+            settings.mongo_uri, serverSelectionTimeoutMS=_TIMEOUT_MS, tz_aware=True
+        )
+        with client:
+            database = client[settings.mongo_database]
+            counts = {type_: database[type_].estimated_document_count() for type_ in DOCUMENT_TYPES}
+            checkpoints = client[settings.mongo_checkpoint_database]["checkpoints"]
+            checkpoint = checkpoints.find_one({"_id": f"cdc/{settings.mongo_database}"})
+    except PyMongoError as error:
+        problems.append(_problem("MongoDB", error))
+        return {}, _UNKNOWN
+    return counts, _position(checkpoint)
+
+
+def _position(checkpoint: Mapping[str, Any] | None) -> str:
+    if checkpoint is None:
+        return "no checkpoint yet: the first run of flows.cdc begins with a snapshot"
+    age = datetime.now(timezone.utc) - checkpoint["updated_at"]
+    phase = checkpoint["phase"]
+    if phase == "snapshot" and checkpoint.get("collection"):
+        phase = f"snapshot of {checkpoint['collection']}"
+    # A flow with nothing to do stores its position every ten seconds.
+    return f"{phase}, checkpoint stored {max(0.0, age.total_seconds()):,.0f} s ago"
+
+
+def _queues(settings: Settings, problems: list[str]) -> dict[str, str]:
+    """Messages that wait in each queue; a queue that nobody has declared yet says so."""
+    names = [*queue_names(settings.queue, settings.partitions), dead_letter_queue(settings.queue)]
+    depths: dict[str, str] = {}
+    try:
+        with RabbitMQConnection(settings=settings.rabbitmq) as connection:
+            for name in names:
+                # The broker closes the channel on a queue that is not there.
+                channel = connection.get_channel()
+                try:
+                    declared = channel.queue_declare(name, passive=True).method
+                except ChannelClosedByBroker:
+                    depths[name] = "not declared yet"
+                else:
+                    consumers = declared.consumer_count
+                    readers = "" if name == names[-1] else f", {consumers} consuming"
+                    depths[name] = f"{declared.message_count:,} waiting{readers}"
+    except ConnectionError as error:
+        problems.append(str(error))
+        return dict.fromkeys(names, _UNKNOWN)
+    except (AMQPError, OSError) as error:
+        problems.append(_problem("RabbitMQ", error))
+        return dict.fromkeys(names, _UNKNOWN)
+    return depths
+
+
+def _store(settings: Settings, problems: list[str]) -> dict[str, Counts]:
+    """Documents, chunks and tombstones by type."""
+    try:
+        with open_reader(
+            settings.qdrant_url, settings.qdrant_path, settings.qdrant_api_key
+        ) as client:
+            return {
+                _DOCUMENTS: {type_: _count(client, cleaned(type_)) for type_ in DOCUMENT_TYPES},
+                _CHUNKS: {type_: _count(client, vectors_of(type_)) for type_ in DOCUMENT_TYPES},
+                _TOMBSTONES: {type_: _count(client, TOMBSTONES, type_) for type_ in DOCUMENT_TYPES},
+            }
+    except StoreUnavailableError as error:
+        problems.append(f"Qdrant: {error}")
+    except (ApiException, OSError, ValueError) as error:
+        problems.append(_problem("Qdrant", error))
+    return {}
+
+
+def _count(client: QdrantClient, collection: str, type_: str | None = None) -> int:
+    if not client.collection_exists(collection):
+        return 0
+    only = None
+    if type_ is not None:
+        only = q.Filter(must=[q.FieldCondition(key="type", match=q.MatchValue(value=type_))])
+    return client.count(collection, only).count
+
+
+def _documents(sources: Counts, stored: Mapping[str, Counts]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("type")
+    columns = {"documents in MongoDB": sources}
+    columns |= {what: stored.get(what, {}) for what in (_DOCUMENTS, _CHUNKS, _TOMBSTONES)}
+    for heading in columns:
+        table.add_column(heading, justify="right")
+    for type_ in DOCUMENT_TYPES:
+        counts = (column.get(type_) for column in columns.values())
+        table.add_row(type_, *(_UNKNOWN if count is None else f"{count:,}" for count in counts))
+    return table
+
+
+def _depths(queues: Mapping[str, str]) -> Text:
+    width = max(map(len, queues))
+    lines = (f"{name:<{width}}  {depth}" for name, depth in queues.items())
+    return Text("\n".join(lines) + "\n")
+
+
+def _problem(system: str, error: Exception) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    # pymongo adds its whole view of the topology behind the first reason.
+    return f"{system} is unreachable: {text.split(' (configured timeouts')[0]}"[:300]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,184 @@
+"""What "in sync" means: the store holds what a fresh sync of the final MongoDB state would produce.
+
+The expectation is made by the flow's own steps on an empty store in memory: no message is lost,
+none comes twice or late, nothing is there before. Whatever an incremental sync with crashes has
+left in the real store must equal that, but for `version` and `indexed_at`.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from qdrant_client import QdrantClient
+
+from connectors.qdrant import VECTOR_NAME, QdrantStore, cleaned, vectors_of
+from flows.operators.chunk import Chunker
+from flows.operators.embed import TextEmbedder, Vectors
+from flows.operators.index import Indexer
+from flows.operators.prepare import chunk, clean, decode
+from models import DOCUMENT_TYPES, Change, ChangeEvent, Delivery
+from models.prepared import Prepared
+
+MAY_DIFFER: Final = frozenset({"version", "indexed_at"})
+"""Payload fields that tell when something was written, not what."""
+
+COSINE: Final = 0.999
+"""Vectors of the same text are equal above this: batches of other shapes round differently."""
+
+_BATCH: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One point of the store, without what may differ."""
+
+    payload: Mapping[str, Any]
+    vector: Vectors | None = None
+    """None where there is none, or where it was not read."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Content of the store: for each collection its points by id."""
+
+    points: Mapping[str, Mapping[str, Point]] = field(default_factory=dict)
+    with_vectors: bool = False
+    """Whether vectors were read; they are compared where both states have them."""
+
+    def documents(self, type_: str) -> int:
+        """How many documents of a type are stored."""
+        return len(self.points.get(cleaned(type_), ()))
+
+    def chunks(self, type_: str) -> int:
+        """How many chunks of a type are stored."""
+        return len(self.points.get(vectors_of(type_), ()))
+
+
+@dataclass(frozen=True, slots=True)
+class WithoutEmbedding:
+    """Stands in for an embedder where vectors are not compared: its name, and no work."""
+
+    name: str
+    dimension: int
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        """One and the same unit vector for every text."""
+        return np.full((len(texts), self.dimension), self.dimension**-0.5, dtype=np.float32)
+
+
+def expected_state(
+    documents: Iterable[tuple[str, Mapping[str, Any]]], chunker: Chunker, embedder: TextEmbedder
+) -> State:
+    """What a fresh sync of `documents` stores.
+
+    :param documents: (collection, document with its `_id`): the final state of MongoDB
+    :param embedder: the flow's own, or `WithoutEmbedding` to leave vectors out
+    :returns: the state; a document that the flow would send to the dead letters is not in it
+    """
+    with_vectors = not isinstance(embedder, WithoutEmbedding)
+    with closing(QdrantClient(":memory:")) as client:
+        store = QdrantStore(client, DOCUMENT_TYPES)
+        store.ensure_collections(embedder.dimension)
+        index = Indexer(store, embedder)
+        batch: list[Prepared] = []
+        for change in prepared(documents, chunker):
+            batch.append(change)
+            if len(batch) == _BATCH:
+                index(batch)
+                batch = []
+        if batch:
+            index(batch)
+        return stored_state(client, with_vectors=with_vectors)
+
+
+def stored_state(client: QdrantClient, *, with_vectors: bool) -> State:
+    """What the store holds now of every document type.
+
+    :raises qdrant_client.http.exceptions.ApiException: the server does not answer, or refuses
+    """
+    names = [name for type_ in DOCUMENT_TYPES for name in (cleaned(type_), vectors_of(type_))]
+    points = {
+        name: dict(_points(client, name, with_vectors))
+        for name in names
+        if client.collection_exists(name)
+    }
+    return State(points, with_vectors)
+
+
+def compare(expected: State, stored: State, cosine: float = COSINE) -> list[str]:
+    """How `stored` differs from `expected`, a line for each point; empty when in sync."""
+    with_vectors = expected.with_vectors and stored.with_vectors
+    lines: list[str] = []
+    for name in sorted({*expected.points, *stored.points}):
+        want, have = expected.points.get(name, {}), stored.points.get(name, {})
+        lines += [f"{name}: {_label(want[id_])} is missing" for id_ in want if id_ not in have]
+        lines += [f"{name}: {_label(have[id_])} is too much" for id_ in have if id_ not in want]
+        for id_ in (id_ for id_ in want if id_ in have):
+            difference = _payload_difference(want[id_].payload, have[id_].payload)
+            if with_vectors and not difference:
+                difference = _vector_difference(want[id_].vector, have[id_].vector, cosine)
+            if difference:
+                lines.append(f"{name}: {_label(want[id_])} has {difference}")
+    return lines
+
+
+def prepared(
+    documents: Iterable[tuple[str, Mapping[str, Any]]], chunker: Chunker, version: int = 0
+) -> Iterator[Prepared]:
+    """What the steps before the index step make of `documents`; nothing of a poison document."""
+    cut = chunk(lambda: chunker)
+    for collection, document in documents:
+        change = Change("snapshot", collection, version, document["_id"], document)
+        message = ChangeEvent.from_change(change).to_message("")
+        try:
+            # Through the wire format, since JSON does not keep every BSON value as it is.
+            yield cut(clean(decode(Delivery("", message.body, message.headers))))
+        except Exception:  # noqa: BLE001, S112 (`attempt` takes any as the document's fault)
+            continue
+
+
+def _points(
+    client: QdrantClient, collection: str, with_vectors: bool
+) -> Iterator[tuple[str, Point]]:
+    offset: Any = None
+    while True:
+        records, offset = client.scroll(
+            collection, limit=1000, offset=offset, with_vectors=with_vectors
+        )
+        for record in records:
+            payload = record.payload or {}
+            kept = {key: value for key, value in payload.items() if key not in MAY_DIFFER}
+            yield str(record.id), Point(kept, _vector(record.vector))
+        if offset is None:
+            return
+
+
+def _vector(vectors: Any) -> Vectors | None:
+    if not isinstance(vectors, dict) or VECTOR_NAME not in vectors:
+        return None
+    return np.asarray(vectors[VECTOR_NAME], dtype=np.float32)
+
+
+def _payload_difference(want: Mapping[str, Any], have: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{key} {have.get(key)!r:.60} instead of {want.get(key)!r:.60}"
+        for key in sorted({*want, *have})
+        if want.get(key) != have.get(key)
+    )
+
+
+def _vector_difference(want: Vectors | None, have: Vectors | None, cosine: float) -> str:
+    if want is None or have is None:
+        return "" if want is have else f"{'a' if want is None else 'no'} vector"
+    if want.shape != have.shape:
+        return f"a vector of {have.size} components instead of {want.size}"
+    similarity = float(want @ have)
+    return "" if similarity >= cosine else f"another vector: cosine {similarity:.4f}"
+
+
+def _label(point: Point) -> str:
+    payload = point.payload
+    place = f" chunk {payload['position']}" if "position" in payload else ""
+    return f"{payload.get('entry_id')!r:.60}{place}"

@@ -1,0 +1,253 @@
+"""A load of writes, flows as real processes, and a killer among them."""
+
+import contextlib
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pika
+from bson import ObjectId
+from pymongo import MongoClient
+from pymongo.errors import AutoReconnect, DuplicateKeyError
+
+from connectors.rabbitmq import dead_letter_queue
+from tests.conftest import Place
+from tests.hashing import HashingEmbedder
+from tests.oracle import differences
+from tests.processes import FlowProcess
+
+FEATURES = "tests.hashing_features"
+WORDS = "vector store change stream queue chunk token broker epoch résumé 世界 данные نص code".split()
+
+
+class Load:
+    """Inserts, updates, replaces, deletes and re-inserts documents of all types.
+
+    :param seed: the same seed writes the same history
+    """
+
+    def __init__(self, place: Place, seed: int, documents: int) -> None:
+        self._database = place.database
+        self._random = random.Random(seed)
+        self._ids: list[tuple[str, Any]] = [
+            (self._random.choice(["posts", "articles", "repositories"]), self._id(number))
+            for number in range(documents)
+        ]
+        self.writes = 0
+
+    def insert_all(self) -> None:
+        """Write every document once."""
+        for type_, id_ in self._ids:
+            self._write(lambda t=type_, i=id_: self._replace(t, i))  # type: ignore[misc]
+
+    def step(self) -> None:
+        """One random write."""
+        type_, id_ = self._random.choice(self._ids)
+        kind = self._random.choices(["replace", "update", "delete", "twice"], [4, 3, 2, 1])[0]
+        if kind == "delete":
+            self._write(lambda: self._database[type_].delete_one({"_id": id_}))
+        elif kind == "update":
+            change = {"$set": {"platform": self._text(1), "content.extra": self._text(30)}}
+            self._write(lambda: self._database[type_].update_one({"_id": id_}, change))
+        elif kind == "twice":
+            self._write(lambda: self._replace(type_, id_))
+            self._write(lambda: self._database[type_].delete_one({"_id": id_}))
+            self._write(lambda: self._replace(type_, id_))
+        else:
+            self._write(lambda: self._replace(type_, id_))
+
+    def _write(self, write: Any) -> None:
+        for _ in range(600):
+            try:
+                write()
+                self.writes += 1
+                return
+            except DuplicateKeyError:
+                continue
+            except AutoReconnect:  # the server is being restarted by the same test
+                time.sleep(0.1)
+        raise AssertionError("MongoDB did not come back")
+
+    def _replace(self, type_: str, id_: Any) -> None:
+        document = {
+            "platform": "x",
+            "link": f"https://example.org/{id_}",
+            "author_id": "me",
+            "owner_id": "me",
+            "name": "n",
+            "content": {
+                name: self._text(self._random.randint(5, 400))
+                for name in self._random.sample(["Title", "Content", "a.py", "b/c.md"], 2)
+            },
+        }
+        self._database[type_].replace_one({"_id": id_}, document, upsert=True)
+
+    def _id(self, number: int) -> Any:
+        return self._random.choice(
+            [number, f"id/{number}", ObjectId(f"{number:024x}"), {"n": number}, float(number) + 0.5]
+        )
+
+    def _text(self, words: int) -> str:
+        return " ".join(self._random.choices(WORDS, k=words)) + ".\n\n" * (words % 2)
+
+
+@dataclass
+class Flows:
+    """Both flows of one place, restartable at will.
+
+    :param recovery: run with a Bytewax recovery directory
+    :param workers: `-w` of the features flow
+    """
+
+    place: Place
+    partitions: int = 1
+    workers: int = 1
+    recovery: bool = False
+    features: str = FEATURES
+    kills: Counter[str] = field(default_factory=Counter)
+    running: dict[str, FlowProcess] = field(default_factory=dict)
+    extra: dict[str, str] = field(default_factory=dict)
+
+    def start(self, name: str) -> None:
+        """Start `cdc` or `features` by its bare command."""
+        module = "flows.cdc" if name == "cdc" else self.features
+        arguments = ["-s", "1"]
+        if self.recovery:
+            folder = self.place.folder / f"recovery-{name}"
+            if not folder.exists():
+                folder.mkdir()
+                command = [sys.executable, "-m", "bytewax.recovery", str(folder), "1"]
+                subprocess.run(command, check=True)
+            arguments += ["-r", str(folder), "-b", "0"]
+        if name == "features" and self.workers > 1:
+            arguments += ["-w", str(self.workers)]
+        environment = {
+            **self.place.environment,
+            "RABBITMQ_PARTITIONS": str(self.partitions),
+            **self.extra,
+        }
+        log = self.place.folder / f"{name}.log"
+        self.running[name] = FlowProcess(module, environment, log, arguments)
+
+    def kill(self, name: str) -> None:
+        """SIGKILL, proven by the exit code, and start again."""
+        self.running[name].kill()
+        self.kills[name] += 1
+        self.start(name)
+
+    def check(self) -> None:
+        """Fails when a flow has ended by itself."""
+        for process in self.running.values():
+            process.check()
+
+    def stop(self) -> dict[str, int]:
+        """SIGTERM both; their exit codes."""
+        return {name: process.terminate() for name, process in self.running.items()}
+
+    @contextlib.contextmanager
+    def both(self) -> Iterator[None]:
+        """Run both flows for the length of a block."""
+        try:
+            self.start("cdc")
+            self.start("features")
+            yield
+        finally:
+            for process in self.running.values():
+                if process.process.poll() is None:
+                    process.process.kill()
+                    process.process.wait()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one round of kills came to."""
+
+    kills: int
+    writes: int
+    lost: int
+    stale: int
+    extra: int
+    dead_letters: int
+
+
+def kill_round(
+    place: Place,
+    flows: Flows,
+    seed: int,
+    *,
+    kills: int,
+    documents: int = 60,
+    victims: Sequence[str] = ("cdc", "features"),
+    gap: tuple[float, float] = (0.3, 3.0),
+    timeout: float = 90,
+) -> Outcome:
+    """Kill flows at random moments under load, then wait until all is in sync.
+
+    :returns: what still differed at the end, of which every number should be 0
+    """
+    chance = random.Random(seed)
+    load = Load(place, seed, documents)
+    load.insert_all()
+    done = threading.Event()
+
+    def write() -> None:
+        while not done.is_set():
+            load.step()
+            time.sleep(0.01)
+
+    writer = threading.Thread(target=write)
+    with flows.both():
+        writer.start()
+        try:
+            for _ in range(kills):
+                time.sleep(chance.uniform(*gap))
+                flows.check()
+                flows.kill(chance.choice(list(victims)))
+        finally:
+            done.set()
+            writer.join()
+        left = settle(place, flows, timeout)
+        codes = flows.stop()
+    assert set(codes.values()) == {0}, codes
+    return Outcome(
+        kills=sum(flows.kills.values()),
+        writes=load.writes,
+        lost=sum("is missing" in line for line in left),
+        stale=sum(" has " in line for line in left),
+        extra=sum("is too much" in line for line in left),
+        dead_letters=queue_depth(place, dead_letter_queue(place.queue)),
+    )
+
+
+def settle(place: Place, flows: Flows, timeout: float) -> list[str]:
+    """Wait for sync; what still differs after the timeout."""
+    embedder = HashingEmbedder()
+    deadline = time.monotonic() + timeout
+    while left := differences(place.database, place.qdrant, embedder):
+        flows.check()
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.5)
+    return left
+
+
+def queue_depth(place: Place, queue: str) -> int:
+    """Messages that are ready in a queue; 0 where there is no such queue."""
+    connection = pika.BlockingConnection(place.rabbitmq.parameters())
+    try:
+        return int(connection.channel().queue_declare(queue, passive=True).method.message_count)
+    except pika.exceptions.ChannelClosedByBroker:
+        return 0
+    finally:
+        connection.close()
+
+
+def client(place: Place) -> "MongoClient[dict[str, Any]]":
+    """A client of the place's MongoDB."""
+    return MongoClient(place.mongo_uri)

@@ -1,0 +1,121 @@
+"""Dependencies that go away: connections cut, servers restarted. Nobody exits, nothing is lost."""
+
+import re
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from bson import ObjectId
+
+from connectors.rabbitmq import RabbitMQSettings, dead_letter_queue
+from ops.stack import MongoServer, RabbitMQNode
+from tests.chaos.harness import Flows, Load, queue_depth, settle
+from tests.chaos.proxy import Proxy
+from tests.conftest import Place
+
+
+def port_of(uri: str) -> int:
+    found = re.search(r":(\d+)", uri.removeprefix("mongodb:"))
+    assert found
+    return int(found[1])
+
+
+def under_load(place: Place, flows: Flows, fault: Callable[[], None], times: int) -> None:
+    """Run both flows, let `fault` happen a few times while documents change, then settle."""
+    load = Load(place, seed=7, documents=60)
+    load.insert_all()
+    done = threading.Event()
+
+    def write() -> None:
+        while not done.is_set():
+            load.step()
+            time.sleep(0.01)
+
+    writer = threading.Thread(target=write)
+    with flows.both():
+        writer.start()
+        try:
+            time.sleep(3.0)
+            for _ in range(times):
+                fault()
+                time.sleep(1.5)
+        finally:
+            done.set()
+            writer.join()
+        assert settle(place, flows, 90) == []
+        assert set(flows.stop().values()) == {0}
+    assert queue_depth(place, dead_letter_queue(place.queue)) == 0
+
+
+def test_connections_to_the_broker_are_cut(place: Place) -> None:
+    with Proxy(place.rabbitmq.port) as proxy:
+        flows = Flows(place, extra={"RABBITMQ_PORT": str(proxy.port)})
+        under_load(place, flows, proxy.cut, times=3)
+        assert proxy.cuts >= 6
+
+
+def test_connections_to_mongodb_are_cut(place: Place) -> None:
+    with Proxy(port_of(place.mongo_uri)) as proxy:
+        # directConnection: the driver would otherwise follow the advertised address around us
+        uri = f"mongodb://127.0.0.1:{proxy.port}/?directConnection=true"
+        flows = Flows(place, extra={"MONGO_DATABASE_HOST": uri})
+        under_load(place, flows, proxy.cut, times=3)
+        assert proxy.cuts >= 3
+
+
+@pytest.mark.slow
+def test_the_broker_is_killed_and_restarted(place: Place, tmp_path: Path) -> None:
+    with RabbitMQNode(tmp_path / "own-broker") as node:
+        here = replace(place, rabbitmq=RabbitMQSettings(port=node.port))
+        restarts = []
+
+        def restart() -> None:
+            node.kill()
+            node.restart()
+            restarts.append(node.port)
+
+        flows = Flows(here)
+        under_load(here, flows, restart, times=2)
+        assert restarts == [node.port] * 2
+        logs = [process.output() for process in flows.running.values()]
+        for log in logs:
+            away = log.count("RabbitMQ is away")
+            assert 1 <= away <= 8, log[-3000:]
+            assert "RabbitMQ is back" in log
+
+
+@pytest.mark.slow
+def test_mongodb_is_killed_and_restarted(place: Place, tmp_path: Path) -> None:
+    with MongoServer(tmp_path / "own-mongodb") as server:
+        here = replace(place, mongo_uri=server.uri, name=str(ObjectId()))
+        restarts = []
+
+        def restart() -> None:
+            server.kill()
+            server.restart()
+            restarts.append(server.port)
+
+        under_load(here, Flows(here), restart, times=2)
+        assert restarts == [server.port] * 2
+
+
+def test_flows_that_start_before_their_servers_wait_for_them(place: Place) -> None:
+    with Proxy(place.rabbitmq.port) as broker, Proxy(port_of(place.mongo_uri)) as mongo:
+        broker.refuse(True)
+        mongo.refuse(True)
+        uri = f"mongodb://127.0.0.1:{mongo.port}/?directConnection=true"
+        extra = {"RABBITMQ_PORT": str(broker.port), "MONGO_DATABASE_HOST": uri}
+        flows = Flows(place, extra=extra)
+        Load(place, seed=1, documents=20).insert_all()
+        with flows.both():
+            time.sleep(6)
+            flows.check()
+            broker.refuse(False)
+            mongo.refuse(False)
+            assert settle(place, flows, 60) == []
+            for process in flows.running.values():
+                assert process.output().count("is away") <= 3
+            assert set(flows.stop().values()) == {0}

@@ -1,0 +1,92 @@
+"""SIGTERM drains and exits 0 within ten seconds under load, whatever is away; bad settings are one
+line."""
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.chaos.harness import Flows, Load, queue_depth, settle
+from tests.chaos.proxy import Proxy
+from tests.conftest import Place
+from tests.processes import ROOT
+
+
+@pytest.mark.parametrize("interval", ["1", "10"])
+def test_sigterm_drains_under_load(place: Place, interval: str) -> None:
+    """Also with the bare command's epochs of ten seconds, what was written is acknowledged."""
+    load = Load(place, seed=3, documents=300)
+    load.insert_all()
+    flows = Flows(place, extra={"BYTEWAX_SNAPSHOT_INTERVAL": interval})
+    with flows.both():
+        time.sleep(3)
+        started = time.monotonic()
+        assert flows.running["cdc"].terminate() == 0
+        assert flows.running["features"].terminate() == 0
+        assert time.monotonic() - started < 10
+        flows.start("cdc")
+        flows.start("features")
+        assert settle(place, flows, 60) == []
+        assert set(flows.stop().values()) == {0}
+    assert queue_depth(place, place.queue) == 0
+
+
+def test_sigterm_while_the_broker_is_away_ends_in_time(place: Place) -> None:
+    with Proxy(place.rabbitmq.port) as proxy:
+        flows = Flows(place, extra={"RABBITMQ_PORT": str(proxy.port)})
+        Load(place, seed=3, documents=50).insert_all()
+        with flows.both():
+            time.sleep(3)
+            proxy.refuse(True)
+            proxy.cut()
+            Load(place, seed=4, documents=50).insert_all()
+            time.sleep(1)
+            started = time.monotonic()
+            assert set(flows.stop().values()) == {0}
+            assert time.monotonic() - started < 20
+
+
+SETTINGS = {
+    "MONGO_DATABASE_HOST": "mongodb//nowhere",
+    "RABBITMQ_PORT": "many",
+    "RABBITMQ_PARTITIONS": "0",
+    "RABBITMQ_TLS": "perhaps",
+    "QDRANT_URL": "localhost:6333",
+    "EMBEDDING_MODEL": "/no/such/model",
+    "CDC_SNAPSHOT": "sometimes",
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_wrong_setting_is_one_line_and_exit_code_1(name: str) -> None:
+    for module in ("flows.cdc", "flows.features", "flows.pipeline"):
+        result = subprocess.run(
+            [sys.executable, "-m", "bytewax.run", module],
+            cwd=ROOT,
+            env={**os.environ, name: SETTINGS[name]},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert result.returncode == 1
+        lines = result.stderr.strip().splitlines()
+        assert len(lines) == 1, result.stderr
+        assert name in lines[0]
+
+
+def test_a_queue_with_other_arguments_is_one_line_and_exit_code_1(place: Place) -> None:
+    channel = place.channel()
+    channel.queue_declare(place.queue, durable=True)
+    result = subprocess.run(
+        [sys.executable, "-m", "bytewax.run", "tests.hashing_features"],
+        cwd=ROOT,
+        env={**os.environ, **place.environment, "LOG_LEVEL": "ERROR"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert result.returncode == 1
+    assert "RABBITMQ_QUEUE_NAME" in result.stderr
+    assert "Traceback" not in result.stderr

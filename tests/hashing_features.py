@@ -1,0 +1,16 @@
+"""`flows.features` with the hashing embedder, for tests that start it as a process many times.
+
+Run with `python -m bytewax.run tests.hashing_features`.
+"""
+
+from bytewax.dataflow import Dataflow
+
+from flows.features import FeatureStore, assemble
+from flows.settings import Settings
+from tests.hashing import HashingEmbedder
+
+
+def flow() -> Dataflow:
+    settings = Settings.from_env()
+    settings.configure_logging()
+    return assemble(settings, FeatureStore(settings, HashingEmbedder()))

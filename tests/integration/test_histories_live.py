@@ -1,0 +1,151 @@
+"""Seeded histories on real servers: a broker, change streams, both flows as processes."""
+
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+import bson
+import pytest
+from pymongo import MongoClient
+from pymongo.errors import OperationFailure
+
+from connectors.rabbitmq import RabbitMQSettings, RabbitMQSource, topology
+from models import Delivery
+from tests.conftest import Place
+from tests.hashing import HashingEmbedder
+from tests.oracle import wait_in_sync
+from tests.processes import FlowProcess
+
+TYPES = ("posts", "articles", "repositories")
+WORDS = "one two three four five six seven".split()
+
+
+class Writer:
+    """Writes a history into MongoDB; the same seed writes the same one.
+
+    :param place: its database
+    """
+
+    def __init__(self, place: Place, seed: int) -> None:
+        self.client: MongoClient[dict[str, Any]] = MongoClient(place.mongo_uri)
+        self.database = self.client[place.database.name]
+        self.random = random.Random(seed)
+        self.ids: list[Any] = ["a", "b/c", 7, bson.ObjectId("0123456789abcdef01234567"), {"n": 1}]
+        self.transactions = 0
+        self.drops = 0
+        self.renames = 0
+
+    def step(self) -> None:
+        kinds: list[Callable[[], None]] = [self.write, self.transaction, self.drop, self.rename]
+        [kind] = self.random.choices(kinds, [30, 6, 1, 1])
+        kind()
+
+    def write(self, session: Any = None, key: tuple[str, Any] | None = None) -> None:
+        type_, id_ = key or (self.random.choice(TYPES), self.random.choice(self.ids))
+        collection, where = self.database[type_], {"_id": id_}
+        kind = self.random.choices(["replace", "update", "delete", "poison"], [5, 3, 3, 1])[0]
+        if kind == "replace":
+            collection.replace_one(where, self.document(), upsert=True, session=session)
+        elif kind == "update":
+            change = {"$set": {"content.x": self.text(), "author_id": self.text()}}
+            collection.update_one({**where, "content": {"$type": "object"}}, change, session=session)
+        elif kind == "poison":
+            collection.replace_one(where, {"platform": "x"}, upsert=True, session=session)
+        else:
+            collection.delete_one(where, session=session)
+
+    def transaction(self) -> None:
+        """Several changes of one document, and one of another, at one cluster time."""
+        key = (self.random.choice(TYPES), self.random.choice(self.ids))
+        with self.client.start_session() as session, session.start_transaction():
+            for _ in range(self.random.randint(2, 4)):
+                self.write(session, key)
+            self.write(session)
+        self.transactions += 1
+
+    def drop(self) -> None:
+        self.database[self.random.choice(TYPES)].drop()
+        self.drops += 1
+
+    def rename(self) -> None:
+        """Rename a collection of documents that have no changes of their own into place."""
+        type_ = self.random.choice(TYPES)
+        self.database.drafts.insert_many([{"_id": id_, **self.document()} for id_ in self.ids[:3]])
+        try:
+            self.database.drafts.rename(type_, dropTarget=True)
+            self.renames += 1
+        except OperationFailure:
+            self.database.drafts.drop()
+
+    def document(self) -> dict[str, Any]:
+        names = self.random.sample(["Title", "Content", "a.py", "b/c.md"], 2)
+        return {
+            "platform": self.text(),
+            "name": "n",
+            "owner_id": "me",
+            "content": {name: self.text(self.random.choice([1, 3, 300])) for name in names},
+        }
+
+    def text(self, words: int = 1) -> str:
+        return " ".join(self.random.choices(WORDS, k=words))
+
+
+@pytest.mark.parametrize(("seed", "partitions"), [(1, 1), (2, 4), (3, 4)])
+def test_a_history_on_real_servers_converges(place: Place, seed: int, partitions: int) -> None:
+    writer = Writer(place, seed)
+    for _ in range(20):
+        writer.write()
+    environment = {**place.environment, "RABBITMQ_PARTITIONS": str(partitions)}
+    logs = place.folder
+    with FlowProcess("flows.cdc", environment, logs / "cdc.log") as cdc:
+        arguments = ("-s", "1", *(("-w", "2") if partitions > 1 else ()))
+        with FlowProcess(
+            "tests.hashing_features", environment, logs / "features.log", arguments
+        ) as features:
+
+            def alive() -> None:
+                cdc.check()
+                features.check()
+
+            for _ in range(200):
+                writer.step()
+                time.sleep(0.005)
+            wait_in_sync(writer.database, place.qdrant, HashingEmbedder(), 40, alive)
+            assert features.terminate() == 0
+        assert cdc.terminate() == 0
+    assert writer.transactions > 10
+    assert writer.drops
+    assert writer.renames
+    writer.client.close()
+
+
+class Consumed:
+    """One life of a consumer: takes what comes, and dies without acknowledging."""
+
+    def __init__(self, settings: RabbitMQSettings, queue: str) -> None:
+        self.source = RabbitMQSource(settings, queue)
+
+    def live_and_die(self, expected: int) -> list[Delivery]:
+        partition: Any = self.source.build_part("in", self.source.list_parts()[0], None)
+        taken: list[Delivery] = []
+        deadline = time.monotonic() + 10
+        while len(taken) < expected and time.monotonic() < deadline:
+            taken += partition.next_batch()
+            time.sleep(0.02)
+        partition._consumer.close()
+        return taken
+
+
+def test_what_was_not_acknowledged_comes_again_in_its_order(place: Place) -> None:
+    """The order of equal versions, and of messages without one, is that of the queue."""
+    channel = place.channel()
+    for declaration in topology(place.queue):
+        channel.queue_declare(**declaration)
+    bodies = [str(number).encode() for number in range(10)]
+    for body in bodies:
+        channel.basic_publish("", place.queue, body)
+    for _ in range(3):
+        consumed = Consumed(place.rabbitmq, place.queue).live_and_die(len(bodies))
+        assert [delivery.body for delivery in consumed] == bodies
+    channel.connection.close()

@@ -1,0 +1,168 @@
+"""What must hold of docker-compose.yml and Dockerfile, as far as it shows without an engine."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+LONG_RUNNING = sorted(SERVICES.keys() - {"mongo-init"})
+FLOWS = ["cdc", "features"]
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+
+
+def stack_variables() -> list[str]:
+    return sorted(set(re.findall(r"\$\{(STACK_\w+)", (ROOT / "docker-compose.yml").read_text())))
+
+
+def test_the_file_follows_the_compose_specification() -> None:
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
+    check = subprocess.run(
+        [*command, ROOT / "docker-compose.yml"], capture_output=True, text=True, check=False
+    )
+    assert check.returncode == 0, check.stdout + check.stderr
+
+
+def test_docker_compose_reads_the_file(tmp_path: Path) -> None:
+    docker = shutil.which("docker")
+    plugin = docker and subprocess.run([docker, "compose", "version"], capture_output=True)  # noqa: PLW1510
+    if not docker or not plugin or plugin.returncode:
+        pytest.skip("docker compose is not installed")
+    env_file = tmp_path / "env"
+    env_file.write_text("".join(f"{name}=secret\n" for name in stack_variables()))
+    command = [docker, "compose", "--env-file", str(env_file), "config", "--quiet"]
+    config = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert config.returncode == 0, config.stderr
+
+
+def test_the_services_are_those_of_the_design() -> None:
+    assert set(SERVICES) == {
+        *("mongo1", "mongo2", "mongo3", "mongo-init"),
+        *("rabbitmq", "qdrant", "cdc", "features"),
+    }
+
+
+def test_ports_are_bound_to_loopback_and_are_the_documented_ones() -> None:
+    ports = {name: service.get("ports", []) for name, service in SERVICES.items()}
+    assert all(port.startswith("127.0.0.1:") for ports_ in ports.values() for port in ports_)
+    assert {name: [port.split(":")[1] for port in of] for name, of in ports.items() if of} == {
+        "mongo1": ["30001"],
+        "mongo2": ["30002"],
+        "mongo3": ["30003"],
+        "rabbitmq": ["5673", "15673"],
+        "qdrant": ["6333", "6334"],
+    }
+
+
+@pytest.mark.parametrize("name", LONG_RUNNING)
+def test_a_service_restarts_reports_its_health_and_limits_its_log(name: str) -> None:
+    service = SERVICES[name]
+    assert service["restart"] == "always"
+    assert service["healthcheck"]["test"][0] in {"CMD", "CMD-SHELL"}
+    assert service["logging"]["options"]["max-size"]
+    assert service["stop_grace_period"]
+
+
+@pytest.mark.parametrize("name", sorted(SERVICES))
+def test_an_image_is_pinned(name: str) -> None:
+    assert re.search(r":v?\d+\.\d+\.\d+(-[a-z]+)?$", SERVICES[name]["image"])
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [
+        ("mongo1", "/data/db"),
+        ("mongo2", "/data/db"),
+        ("mongo3", "/data/db"),
+        ("rabbitmq", "/var/lib/rabbitmq"),
+        ("qdrant", "/qdrant/storage"),
+    ],
+)
+def test_data_is_kept_in_a_volume_of_its_own(name: str, folder: str) -> None:
+    assert f"{name}:{folder}" in SERVICES[name]["volumes"]
+    assert name in COMPOSE["volumes"]
+
+
+def test_what_is_mounted_from_the_project_exists() -> None:
+    mounts = [mount for service in SERVICES.values() for mount in service.get("volumes", [])]
+    local = [mount.split(":")[0] for mount in mounts if mount.startswith("./")]
+    assert local
+    assert [path for path in local if not (ROOT / path).is_file()] == []
+
+
+def test_flows_wait_for_what_they_need() -> None:
+    healthy = {"condition": "service_healthy"}
+    done = {"condition": "service_completed_successfully"}
+    assert SERVICES["mongo-init"]["depends_on"] == dict.fromkeys(
+        ["mongo1", "mongo2", "mongo3"], healthy
+    )
+    assert SERVICES["cdc"]["depends_on"] == {"mongo-init": done, "rabbitmq": healthy}
+    assert SERVICES["features"]["depends_on"] == {"rabbitmq": healthy, "qdrant": healthy}
+
+
+def test_the_replica_set_is_the_same_everywhere() -> None:
+    initiate = (ROOT / "ops/mongodb/initiate.js").read_text()
+    members = re.findall(r'host: "(mongo\d:\d+)"', initiate)
+    assert members == [
+        f"{name}:{SERVICES[name]['environment']['MEMBER_PORT']}"
+        for name in ("mongo1", "mongo2", "mongo3")
+    ]
+    uri = SERVICES["cdc"]["environment"]["MONGO_DATABASE_HOST"]
+    assert f"@{','.join(members)}/?replicaSet=twin&" in uri
+    assert "--replSet twin " in (ROOT / "ops/mongodb/member.sh").read_text()
+
+
+def test_the_broker_keeps_its_name() -> None:
+    assert SERVICES["rabbitmq"]["hostname"] == "rabbitmq"
+
+
+def test_secrets_come_from_the_environment() -> None:
+    secret = re.compile(r"PASS|PASSWORD|KEY|USER(NAME)?$")
+    for name, service in SERVICES.items():
+        for variable, value in service.get("environment", {}).items():
+            if secret.search(variable):
+                assert re.fullmatch(r"\$\{STACK_\w+:\?set STACK_\w+ in \.env\}", value), (
+                    f"{name}: {variable} must be ${{STACK_...:?...}}"
+                )
+
+
+def test_every_variable_of_the_stack_stands_empty_in_the_example() -> None:
+    example = (ROOT / ".env.example").read_text()
+    assert stack_variables() == sorted(re.findall(r"^(STACK_\w+)=$", example, re.MULTILINE))
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_a_flow_runs_the_documented_command_with_least_privilege(name: str) -> None:
+    service = SERVICES[name]
+    assert service["command"] == ["python", "-m", "bytewax.run", f"flows.{name}"]
+    assert service["environment"]["BYTEWAX_SNAPSHOT_INTERVAL"] == "1"
+    assert service["read_only"]
+    assert service["cap_drop"] == ["ALL"]
+    assert {SERVICES[flow]["image"] for flow in FLOWS} == {service["image"]}
+
+
+def test_the_image_runs_as_nobody_in_particular_and_is_offline() -> None:
+    final = DOCKERFILE.rpartition("\nFROM ")[2]
+    users = re.findall(r"^USER (.+)$", final, re.MULTILINE)
+    assert users == ["10001:10001"]
+    assert DOCKERFILE.count("\nFROM python:3.12-slim") == 2
+    assert "HF_HUB_OFFLINE=1" in final
+    assert "pip install" not in final, "the compiler's leftovers stay in the first stage"
+
+
+def test_the_image_holds_every_package_that_a_flow_imports() -> None:
+    copied = set(re.findall(r"^COPY (\w+) \1$", DOCKERFILE, re.MULTILINE))
+    allowed = {
+        line[1:] for line in (ROOT / ".dockerignore").read_text().split("\n") if line[:1] == "!"
+    }
+    assert {"flows", "connectors", "models", "retrieval"} == copied
+    assert copied <= allowed

@@ -1,0 +1,564 @@
+"""Generated histories: whatever is written, killed, repeated or late, the store converges.
+
+A model of MongoDB, of the capture and of the broker stands in front of the real steps, the real
+`Indexer` and an embedded store. What it can do is what the real ones do, and no more:
+
+- the changes of a document reach one queue in their order; a transaction's share a version
+- an `update` carries the document as it is when the change is read, not when it was made
+- a capture that restarts repeats everything behind its checkpoint; a snapshot goes on behind its
+  last row; lost history begins another one, whose rows carry the version read before the scan
+- a publisher that reconnects repeats what was not confirmed, and a message may come once more much
+  later, but not behind a later change of the same version
+- a consumer that dies gets everything again that it had not acknowledged, marked as redelivered,
+  before what the queue has not given out yet; what it had got beyond its last batch is marked, too
+- the indexer may be killed before any write, and while one worker is between two calls of the
+  store another may apply a whole batch from another queue
+
+`HYPOTHESIS_PROFILE=soak` runs thousands of histories instead of some dozens.
+"""
+
+import os
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from qdrant_client import QdrantClient
+
+from connectors.qdrant import QdrantStore
+from connectors.rabbitmq import queue_names
+from flows.operators.chunk import Chunker
+from flows.operators.embed import lazily
+from flows.operators.encode import encode
+from flows.operators.index import Indexer
+from flows.operators.prepare import chunk, clean, dead_at, decode, retract
+from models import DOCUMENT_TYPES, Change, DeadLetter, Delivery, Message, entry_id_of
+from models.prepared import Prepared
+from retrieval.sync import compare, expected_state, stored_state
+from tests.hashing import HashingEmbedder
+
+SOAK = os.environ.get("HYPOTHESIS_PROFILE") == "soak"
+SETTINGS = settings(
+    max_examples=int(os.environ.get("HISTORIES", "3000")) if SOAK else 30,
+    stateful_step_count=60 if SOAK else 40,
+    derandomize=not SOAK,
+    deadline=None,
+)
+
+EMBEDDER = HashingEmbedder()
+CHUNKER = lazily(lambda: Chunker(EMBEDDER.tokenizer, EMBEDDER.max_tokens))
+CUT = chunk(CHUNKER)
+
+TYPES = ("posts", "articles")
+IDS: tuple[Any, ...] = ("a", "b", 7)
+POISON: tuple[Any, ...] = (None, 5)
+WORDS = ("one", "two", "three")
+
+DocumentKey = tuple[str, Any]
+
+
+class Entry(NamedTuple):
+    """A line of MongoDB's oplog."""
+
+    op: str
+    type: str
+    id: Any
+    version: int
+    document: dict[str, Any] | None
+
+
+class Mongo:
+    """Documents and their oplog."""
+
+    def __init__(self) -> None:
+        self.time = 1000
+        self.live: dict[DocumentKey, dict[str, Any]] = {}
+        self.oplog: list[Entry] = []
+
+    def commit(self, writes: list[tuple[str, DocumentKey, dict[str, Any]]]) -> None:
+        """One transaction: all its changes share one cluster time."""
+        self.time += 1
+        for kind, key, fields in writes:
+            if kind == "delete":
+                if self.live.pop(key, None) is not None:
+                    self._log("delete", key)
+                continue
+            known = self.live.get(key)
+            merged = {**known, **fields} if known and kind == "update" else fields
+            self.live[key] = {**merged, "_id": key[1]}
+            self._log("insert" if known is None else kind, key, self.live[key])
+
+    def drop(self, type_: str) -> None:
+        """Drop a collection, or rename it away."""
+        self.time += 1
+        for key in [key for key in self.live if key[0] == type_]:
+            del self.live[key]
+        self._log("drop", (type_, None))
+
+    def rename_into(self, type_: str, documents: dict[Any, dict[str, Any]]) -> None:
+        """Rename a collection into the place of `type_`: its documents have no changes."""
+        self.time += 1
+        for key in [key for key in self.live if key[0] == type_]:
+            del self.live[key]
+        self.live |= {(type_, id_): {**doc, "_id": id_} for id_, doc in documents.items()}
+        self._log("rename", (type_, None))
+
+    def _log(self, op: str, key: DocumentKey, document: dict[str, Any] | None = None) -> None:
+        self.oplog.append(Entry(op, *key, self.time, document))
+
+
+class Position(NamedTuple):
+    """Where a capture stands: in a snapshot, or behind a line of the oplog."""
+
+    start: int
+    collection: int | None = None
+    """Index of the type being scanned; None in the stream."""
+    row: int = 0
+    """Index of the next `_id` of it."""
+    line: int = 0
+    """Next line of the oplog."""
+    ignored: int = 0
+    """Version whose renames have had their snapshot."""
+
+
+class Capture:
+    """What `connectors.capture` sends, in which order, with which versions."""
+
+    def __init__(self, mongo: Mongo, queues: list[str]) -> None:
+        self.mongo = mongo
+        self.encode = encode(queues)
+        self.passed = [Position(mongo.time, collection=0)]
+        """The checkpoint, and every position behind it."""
+
+    @property
+    def position(self) -> Position:
+        return self.passed[-1]
+
+    def checkpoint(self, back: int) -> None:
+        """Store a position that is `back` steps behind."""
+        self.passed = self.passed[max(0, len(self.passed) - 1 - back) :]
+
+    def restart(self) -> None:
+        del self.passed[1:]
+
+    def lose_history(self) -> None:
+        self.passed = [Position(self.mongo.time, collection=0)]
+
+    def step(self) -> list[Message] | None:
+        """The messages of the next row or change; None when there is none."""
+        here = self.position
+        if here.collection is not None:
+            return self._scan(here, TYPES[here.collection])
+        if here.line == len(self.mongo.oplog):
+            return None
+        entry = self.mongo.oplog[here.line]
+        self.passed.append(here._replace(line=here.line + 1))
+        if entry.op == "rename":
+            if entry.version > here.ignored:
+                self.passed = [Position(entry.version, collection=0, ignored=entry.version)]
+            return []
+        document = entry.document
+        if entry.op == "update":
+            document = self.mongo.live.get((entry.type, entry.id))
+            if document is None:
+                return []
+        return self.encode(Change(entry.op, entry.type, entry.version, entry.id, document))
+
+    def _scan(self, here: Position, type_: str) -> list[Message]:
+        for row in range(here.row, len(IDS)):
+            document = self.mongo.live.get((type_, IDS[row]))
+            if document is not None:
+                self.passed.append(here._replace(row=row + 1))
+                return self.encode(Change("snapshot", type_, here.start, IDS[row], document))
+        assert here.collection is not None
+        if here.collection + 1 < len(TYPES):
+            self.passed.append(here._replace(collection=here.collection + 1, row=0))
+        else:
+            line = bisect_left([entry.version for entry in self.mongo.oplog], here.start)
+            self.passed.append(Position(here.start, line=line, ignored=here.ignored))
+        return self.encode(Change("drop", type_, here.start - 1))
+
+
+@dataclass
+class Queue:
+    """A quorum queue with one active consumer."""
+
+    out: list[tuple[Message, bool]] = field(default_factory=list)
+    """Given out and not acknowledged, with whether that had happened before."""
+    returned: list[Message] = field(default_factory=list)
+    """Given out once, and to be given out again before anything else."""
+    ready: list[Message] = field(default_factory=list)
+
+    def take(self, count: int) -> list[Delivery]:
+        taken = [(message, True) for message in self.returned[:count]]
+        del self.returned[: len(taken)]
+        count -= len(taken)
+        taken += [(message, False) for message in self.ready[:count]]
+        del self.ready[:count]
+        self.out += taken
+        return [Delivery(m.queue, m.body, m.headers, redelivered) for m, redelivered in taken]
+
+    def acknowledge(self, count: int) -> None:
+        del self.out[:count]
+
+    def lose_consumer(self, prefetched: int) -> None:
+        """The channel is gone: all that was given out comes again, in its order."""
+        self.take(prefetched)
+        self.returned = [message for message, _ in self.out] + self.returned
+        self.out.clear()
+
+    @property
+    def waiting(self) -> int:
+        return len(self.returned) + len(self.ready)
+
+
+class Killed(BaseException):
+    """SIGKILL."""
+
+
+class Interruptible:
+    """A Qdrant client that can be killed before a write, and looked away from before any call."""
+
+    _WRITES = frozenset({"upsert", "delete", "batch_update_points"})
+    _READS = frozenset({"retrieve", "scroll"})
+
+    def __init__(self, client: QdrantClient) -> None:
+        self._client = client
+        self.writes_left: int | None = None
+        self.calls_left: int | None = None
+        self.meanwhile: Callable[[], None] = lambda: None
+
+    def __getattr__(self, name: str) -> Any:
+        function = getattr(self._client, name)
+        if name not in self._WRITES | self._READS:
+            return function
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if name in self._WRITES and self.writes_left is not None:
+                self.writes_left -= 1
+                if self.writes_left < 0:
+                    raise Killed
+            if self.calls_left is not None:
+                self.calls_left -= 1
+                if self.calls_left < 0:
+                    self.calls_left = None
+                    self.meanwhile()
+            return function(*args, **kwargs)
+
+        return call
+
+
+def prepare(delivery: Delivery) -> Iterator[Prepared | DeadLetter]:
+    """What `attempt` makes of the three pure steps."""
+    prepared = decode(delivery)
+    try:
+        yield CUT(clean(prepared))
+    except Exception as error:  # noqa: BLE001 (as `attempt` does)
+        yield dead_at("clean")(prepared, error)
+        substitute = retract(prepared)
+        if substitute is not None:
+            yield substitute
+
+
+class World:
+    """MongoDB, capture, queues, workers, store.
+
+    :param partitions: number of queues
+    :param workers: processes or threads that share the queues and the store
+    """
+
+    def __init__(self, partitions: int = 1, workers: int = 1) -> None:
+        self.mongo = Mongo()
+        self.names = queue_names("q", partitions)
+        self.queues = {name: Queue() for name in self.names}
+        self.published: list[Message] = []
+        self.capture = Capture(self.mongo, self.names)
+        self.qdrant = QdrantClient(":memory:")
+        self.client = Interruptible(self.qdrant)
+        store = QdrantStore(self.client, DOCUMENT_TYPES)  # type: ignore[arg-type]
+        store.ensure_collections(EMBEDDER.dimension)
+        self.indexers = [Indexer(store, EMBEDDER) for _ in range(workers)]
+        self.dead: list[DeadLetter] = []
+
+    def close(self) -> None:
+        self.qdrant.close()
+
+    # --- capture ----------------------------------------------------------------------------------
+
+    def emit(self, count: int = 10**9) -> None:
+        for _ in range(count):
+            messages = self.capture.step()
+            if messages is None:
+                return
+            self.publish(messages)
+
+    def publish(self, messages: list[Message]) -> None:
+        for message in messages:
+            self.published.append(message)
+            self.queues[message.queue].ready.append(message)
+
+    def resend(self, count: int) -> None:
+        """A publisher reconnects: what was not confirmed goes out again, in its order."""
+        self.publish(self.published[-count:])
+
+    def late(self, index: int) -> None:
+        """One message once more, much later: a replay, a forgotten duplicate."""
+        message = self.published[index % len(self.published)]
+        version = message.headers["version"]
+        followers = self.published[self.published.index(message) + 1 :]
+        if not any(
+            other.headers["version"] == version and other.queue == message.queue
+            for other in followers
+        ):
+            self.publish([message])
+
+    # --- features ---------------------------------------------------------------------------------
+
+    def index(self, queue: int, count: int = 10**9) -> None:
+        """A worker takes a batch from a queue and applies it."""
+        number = queue % len(self.names)
+        batch = self.queues[self.names[number]].take(count)
+        if not batch:
+            return
+        prepared = [item for delivery in batch for item in prepare(delivery)]
+        self.dead += [item for item in prepared if isinstance(item, DeadLetter)]
+        changes = [item for item in prepared if isinstance(item, Prepared)]
+        results = self.indexers[number % len(self.indexers)](changes)
+        assert len(results) == len(changes)
+        self.dead += [result for result in results if isinstance(result, DeadLetter)]
+
+    def index_and_kill(self, queue: int, count: int, write: int, prefetched: int) -> None:
+        """The same, killed before the write of this number, if there are so many."""
+        with self.killed_at(write):
+            self.index(queue, count)
+            return
+        self.restart_features(prefetched)
+
+    def index_two(self, queue: int, count: int, call: int, other: int, other_count: int) -> None:
+        """The same, while another worker applies a batch of its own between two calls."""
+        if self._worker(queue) == self._worker(other):
+            return
+        self.client.calls_left = call
+        self.client.meanwhile = lambda: self.index(other, other_count)
+        self.index(queue, count)
+        self.client.calls_left = None
+
+    def _worker(self, queue: int) -> int:
+        return queue % len(self.names) % len(self.indexers)
+
+    def busy(self) -> list[int]:
+        """Numbers of the queues that hold something to give out, else of all."""
+        numbers = range(len(self.names))
+        waiting = [number for number in numbers if self.queues[self.names[number]].waiting]
+        return waiting or list(numbers)
+
+    @contextmanager
+    def killed_at(self, write: int) -> Iterator[None]:
+        """Swallow the kill."""
+        self.client.writes_left = write
+        try:
+            yield
+        except Killed:
+            pass
+        finally:
+            self.client.writes_left = None
+
+    def restart_features(self, prefetched: int = 0) -> None:
+        for queue in self.queues.values():
+            queue.lose_consumer(prefetched)
+
+    def acknowledge(self, queue: int, count: int) -> None:
+        self.queues[self.names[queue % len(self.names)]].acknowledge(count)
+
+    # --- what has to hold -------------------------------------------------------------------------
+
+    def synchronise(self) -> None:
+        """Everything arrives and is acknowledged."""
+        self.drain()
+        for queue in self.queues.values():
+            queue.out.clear()
+
+    def drain(self) -> None:
+        """Everything arrives, and nothing more happens."""
+        self.emit()
+        while any(queue.waiting for queue in self.queues.values()):
+            for number in range(len(self.names)):
+                self.index(number, 3)
+
+    def differences(self) -> list[str]:
+        """How the store differs from a fresh sync of what MongoDB holds."""
+        final = [(type_, document) for (type_, _), document in self.mongo.live.items()]
+        expected = expected_state(final, CHUNKER(), EMBEDDER)
+        return compare(expected, stored_state(self.qdrant, with_vectors=True))
+
+    def unexplained(self) -> list[DocumentKey]:
+        """Poison documents that MongoDB holds and no dead letter tells of."""
+        told = {(letter.type, letter.entry_id) for letter in self.dead}
+        return [
+            (type_, id_)
+            for (type_, id_), document in self.mongo.live.items()
+            if document["content"] in POISON and (type_, entry_id_of(id_)) not in told
+        ]
+
+
+types = st.sampled_from(TYPES)
+keys = st.tuples(types, st.sampled_from(IDS))
+sections = st.dictionaries(
+    st.sampled_from(["Title", "Content", "x"]), st.sampled_from(WORDS), min_size=1
+)
+contents = sections | sections | sections | st.sampled_from(POISON)
+documents = st.fixed_dictionaries(
+    {"content": contents}, optional={"author_id": st.sampled_from(["me", "you"])}
+)
+writes = st.tuples(st.sampled_from(["insert", "update", "replace", "delete"]), keys, documents)
+queue_numbers = st.integers(0, 3)
+few = st.integers(1, 4)
+many = st.integers(0, 10)
+
+
+class Histories(RuleBasedStateMachine):
+    """Any history of one queue and one worker."""
+
+    partitions = 1
+    workers = 1
+
+    @initialize(before=st.lists(writes, max_size=3))
+    def begin(self, before: list[Any]) -> None:
+        self.world = World(self.partitions, self.workers)
+        if before:
+            self.world.mongo.commit(before)
+        self.world.capture.lose_history()
+
+    @rule(write=writes)
+    def write(self, write: Any) -> None:
+        self.world.mongo.commit([write])
+
+    @rule(key=keys, document=documents)
+    def write_again(self, key: DocumentKey, document: dict[str, Any]) -> None:
+        self.world.mongo.commit([("replace", key, document)])
+
+    @rule(key=keys, steps=st.lists(st.tuples(st.sampled_from(["replace", "delete"]), documents)))
+    def transaction(self, key: DocumentKey, steps: list[Any]) -> None:
+        self.world.mongo.commit([(kind, key, document) for kind, document in steps])
+
+    @rule(type_=types)
+    def drop(self, type_: str) -> None:
+        self.world.mongo.drop(type_)
+
+    @rule(key=keys, document=documents)
+    def drop_and_write(self, key: DocumentKey, document: dict[str, Any]) -> None:
+        self.world.mongo.drop(key[0])
+        self.world.mongo.commit([("insert", key, document)])
+        self.world.emit()
+
+    @rule(write=writes)
+    def snapshot(self, write: Any) -> None:
+        self.world.mongo.commit([write])
+        self.world.capture.lose_history()
+        self.world.emit()
+
+    @rule(type_=types, arriving=st.dictionaries(st.sampled_from(IDS), documents))
+    def rename_into(self, type_: str, arriving: dict[Any, dict[str, Any]]) -> None:
+        self.world.mongo.rename_into(type_, arriving)
+
+    @rule(count=few)
+    def emit(self, count: int) -> None:
+        self.world.emit(count)
+
+    @rule()
+    def emit_all(self) -> None:
+        self.world.emit()
+
+    @rule(back=many)
+    def checkpoint(self, back: int) -> None:
+        self.world.capture.checkpoint(back)
+
+    @rule()
+    def restart_capture(self) -> None:
+        self.world.capture.restart()
+
+    @rule()
+    def lose_history(self) -> None:
+        self.world.capture.lose_history()
+
+    @rule(count=few)
+    def resend(self, count: int) -> None:
+        self.world.resend(count)
+
+    @rule(index=st.integers(0, 1000))
+    def late(self, index: int) -> None:
+        if self.world.published:
+            self.world.late(index)
+
+    @rule()
+    def synchronise(self) -> None:
+        self.world.synchronise()
+
+    def busy(self, queue: int) -> int:
+        """One of the queues in which something waits."""
+        return self.world.busy()[queue % len(self.world.busy())]
+
+    @rule(queue=queue_numbers, count=few)
+    def index(self, queue: int, count: int) -> None:
+        self.world.index(self.busy(queue), count)
+
+    @rule(queue=queue_numbers)
+    def index_all(self, queue: int) -> None:
+        self.world.index(self.busy(queue))
+
+    @rule(queue=queue_numbers, count=few, write=st.integers(0, 12), prefetched=st.integers(0, 2))
+    def kill(self, queue: int, count: int, write: int, prefetched: int) -> None:
+        self.world.index_and_kill(self.busy(queue), count, write, prefetched)
+
+    @precondition(lambda self: self.workers > 1)
+    @rule(queue=queue_numbers, count=few, call=many, other=queue_numbers, other_count=few)
+    def index_two(self, queue: int, count: int, call: int, other: int, other_count: int) -> None:
+        self.world.index_two(self.busy(queue), count, call, self.busy(other), other_count)
+
+    @rule(queue=queue_numbers, prefetched=st.integers(0, 2))
+    def lose_channel(self, queue: int, prefetched: int) -> None:
+        queues = self.world.queues
+        queues[self.world.names[queue % len(queues)]].lose_consumer(prefetched)
+
+    @rule(queue=queue_numbers, count=many)
+    def acknowledge(self, queue: int, count: int) -> None:
+        self.world.acknowledge(queue, count)
+
+    def teardown(self) -> None:
+        if not hasattr(self, "world"):
+            return
+        try:
+            self.world.drain()
+            assert self.world.differences() == []
+            assert self.world.unexplained() == []
+        finally:
+            self.world.close()
+
+
+class OfFourQueues(Histories):
+    """Any history of four queues and one worker."""
+
+    partitions = 4
+
+
+class OfTwoWorkers(Histories):
+    """Any history of four queues and two workers that write at the same time."""
+
+    partitions = 4
+    workers = 2
+
+
+@pytest.mark.parametrize("machine", [Histories, OfFourQueues, OfTwoWorkers])
+def test_every_history_converges(machine: type[Histories]) -> None:
+    run_state_machine_as_test(machine, settings=SETTINGS)  # type: ignore[no-untyped-call]

@@ -1,0 +1,227 @@
+"""Index planning and the one step that reads, embeds and writes, on an embedded store in memory."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from qdrant_client import QdrantClient
+
+from connectors.qdrant import TOMBSTONES, QdrantStore, cleaned, vectors_of
+from flows.operators.embed import Vectors
+from flows.operators.index import Indexed, Indexer, collapse, plan
+from models import DOCUMENT_TYPES, ChangeEvent, DeadLetter, Delivery, Post, Section
+from models.chunks import number_chunks
+from models.points import Key, Stored
+from models.prepared import Prepared
+from tests.hashing import HashingEmbedder
+
+
+def change(
+    text: str | None,
+    version: int,
+    *,
+    entry_id: str = "a",
+    op: str = "update",
+    redelivered: bool = False,
+    fenced: bool = True,
+    author: str = "me",
+) -> Prepared:
+    """A change of a post whose chunks are the words of `text`; a delete where it is None."""
+    op = "delete" if text is None and op == "update" else op
+    event = ChangeEvent(op, "posts", entry_id, version, {}, fenced)
+    delivery = Delivery("q", b"body", {"op": op}, redelivered)
+    if text is None:
+        return Prepared(delivery, event)
+    document = Post(entry_id, (Section("", text),), author_id=author)
+    pieces = [("", word, 0, 0) for word in text.split()]
+    return Prepared(delivery, event, document, number_chunks("posts", entry_id, pieces))
+
+
+class World:
+    def __init__(self) -> None:
+        self.client = QdrantClient(":memory:")
+        self.store = QdrantStore(self.client, DOCUMENT_TYPES)
+        self.embedder = HashingEmbedder()
+        self.store.ensure_collections(self.embedder.dimension)
+        self.index = Indexer(self.store, self.embedder)
+
+    def apply(self, *changes: Prepared) -> list[str]:
+        return [
+            result.outcome if isinstance(result, Indexed) else "dead"
+            for result in self.index(list(changes))
+        ]
+
+    def points(self, collection: str) -> dict[str, dict[str, Any]]:
+        records, _ = self.client.scroll(collection, limit=1000)
+        return {str(record.id): dict(record.payload or {}) for record in records}
+
+    def words(self, entry_id: str = "a") -> list[str]:
+        chunks = [p for p in self.points(vectors_of("posts")).values() if p["entry_id"] == entry_id]
+        assert [p["position"] for p in sorted(chunks, key=lambda p: p["position"])] == list(
+            range(len(chunks))
+        )
+        return [p["content"] for p in sorted(chunks, key=lambda p: p["position"])]
+
+    def record(self) -> dict[str, Any] | None:
+        return next(iter(self.points(cleaned("posts")).values()), None)
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    world = World()
+    yield world
+    world.store.close()
+
+
+def test_only_new_chunks_are_embedded(world: World) -> None:
+    world.apply(change("a b c d", 1))
+    assert world.embedder.encoded == 4
+    world.apply(change("a x b c d", 2))
+    assert world.embedder.encoded == 5
+    assert world.words() == ["a", "x", "b", "c", "d"]
+
+
+def test_an_edit_there_and_back_loses_nothing(world: World) -> None:
+    world.apply(change("a b", 1))
+    world.apply(change("a c", 2), change("a b", 3))
+    world.apply(change("c", 4))
+    world.apply(change("a b", 5))
+    assert world.words() == ["a", "b"]
+
+
+def test_equal_texts_are_points_of_their_own(world: World) -> None:
+    world.apply(change("a a b a", 1))
+    assert world.words() == ["a", "a", "b", "a"]
+    world.apply(change("b a", 2))
+    assert world.words() == ["b", "a"]
+
+
+def test_metadata_changes_without_embedding(world: World) -> None:
+    world.apply(change("a b", 1))
+    world.apply(change("a b", 2, author="you"))
+    assert world.embedder.encoded == 2
+    assert {p["author_id"] for p in world.points(vectors_of("posts")).values()} == {"you"}
+    assert (world.record() or {})["author_id"] == "you"
+
+
+def test_an_unchanged_replace_moves_the_version_only(world: World) -> None:
+    world.apply(change("a b", 1))
+    before = world.record() or {}
+    assert world.apply(change("a b", 2)) == ["refreshed"]
+    assert world.record() == {**before, "version": 2}
+    assert world.embedder.encoded == 2
+
+
+def test_older_changes_are_dropped_and_equal_versions_pass(world: World) -> None:
+    world.apply(change("new", 5))
+    assert world.apply(change("old", 4)) == ["stale"]
+    assert world.words() == ["new"]
+    assert world.apply(change("same", 5)) == ["upserted"]
+    assert world.words() == ["same"]
+
+
+def test_a_deleted_document_is_not_resurrected(world: World) -> None:
+    world.apply(change("a b", 1))
+    assert world.apply(change(None, 3)) == ["removed"]
+    assert world.points(cleaned("posts")) == world.points(vectors_of("posts")) == {}
+    assert world.apply(change("a b", 2)) == ["stale"]
+    assert world.apply(change("c", 4)) == ["upserted"]
+    assert world.words() == ["c"]
+
+
+def test_a_delete_of_what_never_came_fences_all_the_same(world: World) -> None:
+    world.apply(change(None, 3))
+    assert world.apply(change("a", 2)) == ["stale"]
+    assert len(world.points(TOMBSTONES)) == 1
+
+
+def test_a_message_without_version_counts_as_new(world: World) -> None:
+    world.apply(change("a", 2**62))
+    assert world.apply(change("b", 1, fenced=False)) == ["upserted"]
+    assert (world.record() or {})["version"] == 2**62
+    assert world.words() == ["b"]
+
+
+def test_a_drop_removes_what_is_not_newer(world: World) -> None:
+    world.apply(change("a", 1, entry_id="1"), change("b", 5, entry_id="2"))
+    drop = replace(change(None, 3, op="drop"), event=ChangeEvent("drop", "posts", "", 3))
+    assert world.apply(drop, change("late", 2, entry_id="3")) == ["dropped", "stale"]
+    assert world.words("1") == []
+    assert world.words("2") == ["b"]
+    assert world.apply(change("again", 4, entry_id="1")) == ["upserted"]
+
+
+def test_a_half_written_change_leaves_no_orphan(world: World) -> None:
+    """Killed behind the new chunks: the record still names the old ones only."""
+    world.apply(change("a b", 1))
+    store, finish = world.store, world.store.finish
+    store.finish = lambda plans: (_ for _ in ()).throw(KeyboardInterrupt)  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        world.apply(change("a x y", 2))
+    assert len(world.points(vectors_of("posts"))) == 4
+    store.finish = finish  # type: ignore[method-assign]
+    world.apply(change("a x y", 2, redelivered=True), change("c", 3))
+    assert world.words() == ["c"]
+
+
+def test_searches_never_find_a_document_without_chunks(world: World) -> None:
+    seen: list[int] = []
+    original = world.store._call
+
+    def spy(function: Any) -> Any:
+        seen.append(len(world.points(vectors_of("posts"))))
+        return original(function)
+
+    world.apply(change("a b c", 1))
+    world.store._call = spy  # type: ignore[method-assign]
+    world.apply(change("x y z", 2))
+    assert seen
+    assert min(seen) >= 3
+
+
+class PickyEmbedder(HashingEmbedder):
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        if "poison" in texts:
+            raise ValueError("no")
+        if "nan" in texts:
+            return np.full((len(texts), self.dimension), np.nan, dtype=np.float32)
+        return super().encode(texts)
+
+
+@pytest.mark.parametrize("poison", ["poison", "nan"])
+def test_a_refused_document_costs_its_neighbours_nothing(world: World, poison: str) -> None:
+    world.index = Indexer(world.store, PickyEmbedder())
+    world.apply(change("old", 1, entry_id="2"))
+    results = world.index(
+        [
+            change("a", 2, entry_id="1"),
+            change(f"x {poison}", 2, entry_id="2"),
+            change("c", 2, entry_id="3"),
+        ]
+    )
+    letters = [r for r in results if isinstance(r, DeadLetter)]
+    assert [(d.entry_id, d.version, d.body) for d in letters] == [("2", 2, b"body")]
+    assert (world.words("1"), world.words("2"), world.words("3")) == (["a"], [], ["c"])
+
+
+def test_collapse_keeps_the_newest_and_the_last_of_equals() -> None:
+    one, two, three = change("a", 2), change("b", 2), change("c", 1)
+    assert collapse([one, two, three]) == {Key("posts", "a"): two}
+
+
+def test_chunks_of_another_model_are_embedded_again() -> None:
+    prepared = change("a b", 2)
+    ids = [chunk.id for chunk in prepared.chunks]
+    stored = Stored(1, {"chunk_ids": ids, "model": "other", "version": 1})
+    made = plan(prepared, stored, "hashing")
+    assert made is not None
+    assert [chunk.content for chunk in made.upserts] == ["a", "b"]
+
+
+def test_duplicates_and_order_converge(world: World) -> None:
+    history = [change("a b", 1), change("a c", 2), change(None, 3), change("d", 4)]
+    for index in (3, 0, 1, 3, 2, 0):
+        world.apply(history[index])
+    assert world.words() == ["d"]

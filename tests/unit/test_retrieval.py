@@ -1,0 +1,248 @@
+import hashlib
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+from qdrant_client import QdrantClient
+from qdrant_client import models as q
+
+from connectors.qdrant import VECTOR_NAME, vectors_of
+from connectors.reader import StoreUnavailableError, open_reader
+from flows.operators.embed import Vectors
+from retrieval.client import OtherModelError, RetrievalClient
+
+DIMENSION = 64
+
+# A page cache of one page is written out in the middle of the transaction.
+KILLED_WRITER = """
+import os, signal, sqlite3, sys
+database = sqlite3.connect(sys.argv[1])
+database.execute("PRAGMA cache_size = 1")
+for number in range(100):
+    database.execute("INSERT INTO points VALUES (?, ?)", (str(number), bytes(10_000)))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+class HashingEmbedder:
+    """Texts that share words are near each other."""
+
+    dimension = DIMENSION
+
+    def __init__(self, name: str = "hashing") -> None:
+        self.name = name
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        rows = np.zeros((len(texts), DIMENSION), dtype=np.float32)
+        for row, text in zip(rows, texts, strict=True):
+            for word in text.lower().split():
+                row[hashlib.sha256(word.encode()).digest()[0] % DIMENSION] += 1
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+        return rows
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "qdrant"
+
+
+@pytest.fixture
+def writer(folder: Path) -> Iterator[QdrantClient]:
+    """A store that is open, and so locked, while the test reads it."""
+    with closing(QdrantClient(path=str(folder), force_disable_check_same_thread=True)) as client:
+        yield client
+
+
+def create(client: QdrantClient, type_: str) -> None:
+    vectors = {VECTOR_NAME: q.VectorParams(size=DIMENSION, distance=q.Distance.COSINE)}
+    client.create_collection(vectors_of(type_), vectors_config=vectors)
+
+
+def put(client: QdrantClient, type_: str, number: int, content: str, **payload: str) -> None:
+    vector = HashingEmbedder().encode([content])[0].tolist()
+    fields = {
+        "type": type_,
+        "entry_id": str(number),
+        "position": 0,
+        "content": content,
+        "model": "hashing",
+        "author_id": "ada",
+        "platform": "blog",
+        "link": None,
+        "name": None,
+        "path": "",
+    }
+    point = q.PointStruct(id=number, vector={VECTOR_NAME: vector}, payload=fields | payload)
+    client.upsert(vectors_of(type_), [point])
+
+
+class TestOpenReader:
+    def test_sees_the_last_write_of_a_store_that_is_locked(
+        self, folder: Path, writer: QdrantClient
+    ) -> None:
+        create(writer, "posts")
+        put(writer, "posts", 1, "ships sail")
+        with open_reader("", folder, None) as reader:
+            assert reader.count("vector_posts").count == 1
+            put(writer, "posts", 2, "ships sink")
+            assert reader.count("vector_posts").count == 1
+        with open_reader("", folder, None) as reader:
+            assert reader.count("vector_posts").count == 2
+
+    def test_leaves_the_original_as_it_was(self, folder: Path, writer: QdrantClient) -> None:
+        create(writer, "posts")
+        before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+        with open_reader("", folder, None) as reader:
+            copy = Path(reader._client.location)  # type: ignore[attr-defined]
+            create(reader, "articles")
+        assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+        assert not copy.exists()
+
+    def test_can_read_while_collections_and_points_are_added(
+        self, folder: Path, writer: QdrantClient
+    ) -> None:
+        create(writer, "posts")
+        put(writer, "posts", 0, "first")
+        ended = threading.Event()
+
+        def write() -> None:
+            for number in range(1, 300):
+                put(writer, "posts", number, f"word{number}")
+                if number % 30 == 0:
+                    create(writer, f"type{number}")
+            ended.set()
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        counts = []
+        while not ended.is_set():
+            with open_reader("", folder, None) as reader:
+                counts.append(reader.count("vector_posts").count)
+        thread.join()
+        assert counts == sorted(counts)
+        with open_reader("", folder, None) as reader:
+            assert reader.count("vector_posts").count == 300
+            assert len(reader.get_collections().collections) == 10
+
+    def test_waits_for_a_store_that_is_being_created(self, tmp_path: Path) -> None:
+        made, folder = tmp_path / "made", tmp_path / "qdrant"
+        with closing(QdrantClient(path=str(made))) as client:
+            create(client, "posts")
+        folder.mkdir()
+        (folder / "meta.json").write_text('{"collections": {"vector_po')
+
+        def complete() -> None:
+            shutil.copytree(made, folder, dirs_exist_ok=True)
+
+        timer = threading.Timer(0.2, complete)
+        timer.start()
+        with open_reader("", folder, None) as reader:
+            assert reader.collection_exists("vector_posts")
+        timer.join()
+
+    def test_of_a_missing_folder_says_that_nothing_is_stored(self, tmp_path: Path) -> None:
+        with (
+            pytest.raises(StoreUnavailableError, match="nothing stored yet"),
+            open_reader("", tmp_path / "none", None),
+        ):
+            pass
+        assert not (tmp_path / "none").exists()
+
+    def test_of_an_empty_folder_says_that_nothing_is_stored(self, tmp_path: Path) -> None:
+        with (
+            pytest.raises(StoreUnavailableError, match="nothing stored yet"),
+            open_reader("", tmp_path, None),
+        ):
+            pass
+        assert not list(tmp_path.iterdir())
+
+    def test_recovers_what_a_killed_writer_left_half_done(
+        self, folder: Path, writer: QdrantClient
+    ) -> None:
+        create(writer, "posts")
+        put(writer, "posts", 1, "ships sail")
+        storage = folder / "collection" / "vector_posts" / "storage.sqlite"
+        killed = subprocess.run([sys.executable, "-c", KILLED_WRITER, str(storage)], check=False)
+        assert killed.returncode == -signal.SIGKILL
+        assert storage.with_name("storage.sqlite-journal").stat().st_size > 0
+        with open_reader("", folder, None) as reader:
+            assert reader.count("vector_posts").count == 1
+
+
+class TestSearch:
+    @pytest.fixture
+    def client(self) -> Iterator[QdrantClient]:
+        with closing(QdrantClient(":memory:")) as client:
+            for type_ in ("posts", "articles"):
+                create(client, type_)
+            put(client, "posts", 1, "ships sail on the sea")
+            put(client, "posts", 2, "trains run on rails", author_id="bob")
+            put(client, "articles", 1, "ships sail", platform="paper")
+            yield client
+
+    def test_merges_types_by_score(self, client: QdrantClient) -> None:
+        hits = RetrievalClient(client, HashingEmbedder()).search("ships sail")
+        assert [(hit.type, hit.entry_id) for hit in hits] == [
+            ("articles", "1"),
+            ("posts", "1"),
+            ("posts", "2"),
+        ]
+        assert hits[0].score == pytest.approx(1)
+        assert hits[0].content == "ships sail"
+
+    @pytest.mark.parametrize(
+        ("wanted", "found"),
+        [
+            ({"types": ["posts"]}, [("posts", "1"), ("posts", "2")]),
+            ({"author_id": "bob"}, [("posts", "2")]),
+            ({"platform": "paper"}, [("articles", "1")]),
+            ({"author_id": "bob", "platform": "paper"}, []),
+            ({"limit": 1}, [("articles", "1")]),
+            ({"types": ["repositories"]}, []),
+        ],
+    )
+    def test_filters(
+        self, client: QdrantClient, wanted: dict[str, object], found: list[tuple[str, str]]
+    ) -> None:
+        hits = RetrievalClient(client, HashingEmbedder()).search(
+            "ships sail",
+            **wanted,  # type: ignore[arg-type]
+        )
+        assert [(hit.type, hit.entry_id) for hit in hits] == found
+
+    def test_ignores_chunks_of_another_model(self, client: QdrantClient) -> None:
+        put(client, "posts", 3, "ships sail", model="other")
+        hits = RetrievalClient(client, HashingEmbedder()).search("ships sail")
+        assert "3" not in {hit.entry_id for hit in hits}
+
+    def test_says_so_if_all_chunks_are_of_another_model(self, client: QdrantClient) -> None:
+        with pytest.raises(OtherModelError, match=r"'hashing'.*'newer'"):
+            RetrievalClient(client, HashingEmbedder("newer")).search("ships sail")
+
+    def test_takes_chunks_of_the_same_model_in_another_precision(
+        self, client: QdrantClient
+    ) -> None:
+        put(client, "posts", 3, "ships sail", model="hashing/bfloat16")
+        for name in ("hashing", "hashing/bfloat16"):
+            assert len(RetrievalClient(client, HashingEmbedder(name)).search("ships")) == 4
+
+    @pytest.mark.parametrize(
+        ("query", "wanted", "problem"),
+        [
+            (" ", {}, "empty"),
+            ("ships", {"limit": 0}, "limit"),
+            ("ships", {"types": ["songs"]}, "songs"),
+        ],
+    )
+    def test_refuses_what_makes_no_sense(
+        self, client: QdrantClient, query: str, wanted: dict[str, object], problem: str
+    ) -> None:
+        with pytest.raises(ValueError, match=problem):
+            RetrievalClient(client, HashingEmbedder()).search(query, **wanted)  # type: ignore[arg-type]
