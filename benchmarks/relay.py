@@ -52,7 +52,19 @@ def relay(servers: Servers) -> dict[str, Measured]:
 def posts(count: int, seed: int = 7) -> list[dict[str, Any]]:
     """Documents whose messages have about 1.5 kB."""
     chance = random.Random(seed)
-    words = "vector store change stream queue chunk token broker epoch résumé данные".split()
+    words = [
+        "vector",
+        "store",
+        "change",
+        "stream",
+        "queue",
+        "chunk",
+        "token",
+        "broker",
+        "epoch",
+        "résumé",
+        "данные",
+    ]
     made = []
     for number in range(count):
         text = " ".join(chance.choices(words, k=260))[: _EVENT_BYTES - 220]

@@ -40,7 +40,10 @@ def encoded(event: Any) -> tuple[bytes, dict[str, Any]]:
 
 def properties(headers: dict[str, Any]) -> pika.BasicProperties:
     return pika.BasicProperties(
-        content_type="application/json", delivery_mode=2, headers=headers, timestamp=int(time.time())
+        content_type="application/json",
+        delivery_mode=2,
+        headers=headers,
+        timestamp=int(time.time()),
     )
 
 

@@ -77,6 +77,7 @@ class Link(ABC):
         self._patience = Patience("RabbitMQ", lambda error: True)
         self._log = logging.getLogger("connectors")
         self._failure: Exception | None = None
+        self._was_ready = False
 
     def start(self) -> None:
         """Start connecting, without waiting for it."""
@@ -97,6 +98,11 @@ class Link(ABC):
             # a connection that is going away: on_lost follows
             with suppress(ConnectionWrongStateError, RuntimeError, OSError):
                 connection.ioloop.add_callback_threadsafe(callback)
+
+    def ready(self) -> None:
+        """To be called when the channel can do its work: only then is the broker back."""
+        self._was_ready = True
+        self._patience.back()
 
     def check(self) -> None:
         """Raise what keeps this link from ever working, if anything does.
@@ -123,8 +129,8 @@ class Link(ABC):
             self._closing.wait(wait * random.uniform(0.8, 1.2))
 
     def _connect_once(self) -> bool:  # noqa: C901 (four callbacks of one connection)
-        """Run one connection from its start to its end; true if its channel was open."""
-        opened = False
+        """Run one connection from its start to its end; true if its channel became ready."""
+        self._was_ready = False
 
         def on_open(connection: pika.SelectConnection) -> None:
             connection.add_on_connection_blocked_callback(self._blocked)
@@ -132,10 +138,7 @@ class Link(ABC):
             connection.channel(on_open_callback=on_channel)
 
         def on_channel(channel: Channel) -> None:
-            nonlocal opened
-            opened = True
             channel.add_on_close_callback(on_channel_closed)
-            self._patience.back()
             self.on_channel(channel)
 
         def on_channel_closed(channel: Channel, reason: Exception) -> None:
@@ -164,7 +167,7 @@ class Link(ABC):
             )  # fmt: skip
             self._connection = connection
             if self._closing.is_set():
-                return opened
+                return self._was_ready
             connection.ioloop.start()
         except (AMQPError, OSError) as error:
             self._patience.away(error)
@@ -175,7 +178,7 @@ class Link(ABC):
                 self._connection.ioloop.close()
             self._connection = None
             self.on_lost()
-        return opened
+        return self._was_ready
 
     def _close_connection(self) -> None:
         connection = self._connection

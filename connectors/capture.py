@@ -205,15 +205,14 @@ class Capture:
     ) -> None:
         """Go on from the last position until the stream ends or an error is raised."""
         now = operation_time(client)
-        self._patience.back()
         position = self._position
         if position is None:
             position = self._first_position(now, checkpoints)
             self._position = position
         if position.time is not None and position.time > now:
             raise LostHistory(
-                f"the stored position is ahead of the cluster ({position.time} > {now}): this is "
-                "another cluster, or one restored from a backup"
+                f"the stored position is ahead of the cluster ({position.time} > {now}), and so "
+                "may be the versions in the store, which fence off all older ones: docs/runbook.md"
             )
         if position.phase == SNAPSHOT:
             for entry, size in self._scan(database, position):
@@ -295,13 +294,14 @@ class Capture:
         whole = Reassembly()
         try:
             with database.watch(stages, batch_size=1000, **options) as stream:
+                self._patience.back()
                 while not self._closing and stream.alive:
                     if self._to_commit is not None:
                         self._commit_now(checkpoints)
                     event = stream.try_next()
                     if event is None:
                         token = stream.resume_token
-                        if token is not None and token != position.token:
+                        if token is not None and token != position.token and not whole.pending:
                             position = replace(position, token=token, invalidated=False)
                             self._emit((None, position), 0, checkpoints)
                         continue
@@ -315,7 +315,9 @@ class Capture:
                         invalidated=complete["operationType"] == "invalidate",
                         time=complete["clusterTime"],
                     )
-                    if renamed_into(complete, self._collections):
+                    # the stream begins at the rename itself: that one has been read already
+                    seen = complete["clusterTime"] <= position.start
+                    if renamed_into(complete, self._collections) and not seen:
                         self._position = self._begin_snapshot(complete["clusterTime"], checkpoints)
                         return
                     self._emit_event(complete, position, checkpoints)

@@ -39,6 +39,11 @@ class Reassembly:
     def __init__(self) -> None:
         self._parts: dict[str, Any] = {}
 
+    @property
+    def pending(self) -> bool:
+        """Whether fragments of an event are still to come: no position lies between them."""
+        return bool(self._parts)
+
     def add(self, event: dict[str, Any]) -> dict[str, Any] | None:
         """One fragment, or an event that is whole.
 
@@ -48,7 +53,10 @@ class Reassembly:
         if split is None or split["of"] == 1:
             return event
         self._parts = event if split["fragment"] == 1 else {**self._parts, **event}
-        return self._parts if split["fragment"] == split["of"] else None
+        if split["fragment"] < split["of"]:
+            return None
+        complete, self._parts = self._parts, {}
+        return complete
 
 
 def renamed_into(event: Mapping[str, Any], collections: Sequence[str]) -> bool:

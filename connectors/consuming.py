@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from typing import Any
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
@@ -14,6 +14,7 @@ from pika.channel import Channel
 
 from connectors.amqp import Link, declare_all
 from connectors.broker import RabbitMQSettings, queue_names, topology
+from connectors.pace import Pace
 from models import Delivery
 
 CAREFUL_AFTER = 10
@@ -21,7 +22,6 @@ CAREFUL_AFTER = 10
 then counts for itself only, and reaches the delivery limit before its neighbours do."""
 
 _IN_MEMORY = 32 * 2**20
-_POLL = timedelta(milliseconds=20)
 
 Mark = tuple[int, int]
 """Generation of the channel, and delivery tag."""
@@ -134,7 +134,9 @@ class _Consumer(Link):
     def _consume(self, channel: Channel, prefetch: int) -> None:
         channel.basic_qos(
             prefetch_count=prefetch,
-            callback=lambda _frame: channel.basic_consume(self._queue, self._received),
+            callback=lambda _frame: channel.basic_consume(
+                self._queue, self._received, callback=lambda _ok: self.ready()
+            ),
         )
 
     def _received(self, channel: Channel, method: Any, properties: Any, body: bytes) -> None:
@@ -250,7 +252,7 @@ class _SourcePartition(StatefulSourcePartition[Delivery, None]):
         self._limits = (max_count, max_bytes)
         self._handed_on: tuple[int, int] | None = None
         self._closing: tuple[int, int] | None = None
-        self._empty = False
+        self._pace = Pace()
 
     def next_batch(self) -> list[Delivery]:
         # The first call behind snapshot() of an epoch runs when everything handed on up to that
@@ -261,11 +263,11 @@ class _SourcePartition(StatefulSourcePartition[Delivery, None]):
             raise StopIteration
         deliveries, mark = self._consumer.take(*self._limits)
         self._handed_on = mark or self._handed_on
-        self._empty = not deliveries
+        self._pace.note(bool(deliveries))
         return deliveries
 
     def next_awake(self) -> datetime | None:
-        return datetime.now(timezone.utc) + _POLL if self._empty else None
+        return self._pace.next_awake()
 
     def snapshot(self) -> None:
         self._closing, self._handed_on = self._handed_on or self._closing, None

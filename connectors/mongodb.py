@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from types import TracebackType
 from typing import Any
 
@@ -13,9 +13,9 @@ from pymongo.database import Database
 
 from connectors.capture import Capture
 from connectors.checkpoints import Position
+from connectors.pace import Pace
 from models import Change
 
-_POLL = timedelta(milliseconds=20)
 _IDLE_COMMIT_S = 10.0
 
 
@@ -139,7 +139,7 @@ class _Partition(StatefulSourcePartition[Change, None]):
         self._closing: Position | None = None
         self._changes = 0
         self._committed_at = 0.0
-        self._empty = False
+        self._pace = Pace()
 
     def next_batch(self) -> list[Change]:
         # The first call behind snapshot() of an epoch runs when everything handed on up to that
@@ -152,11 +152,11 @@ class _Partition(StatefulSourcePartition[Change, None]):
             self._handed_on = entries[-1][1]
         changes = [change for change, _ in entries if change is not None]
         self._changes += len(changes)
-        self._empty = not changes
+        self._pace.note(bool(changes))
         return changes
 
     def next_awake(self) -> datetime | None:
-        return datetime.now(timezone.utc) + _POLL if self._empty else None
+        return self._pace.next_awake()
 
     def snapshot(self) -> None:
         if self._handed_on is None:

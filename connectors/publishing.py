@@ -15,6 +15,8 @@ from connectors.amqp import Link, declare_all
 from connectors.broker import RabbitMQSettings
 from models import Message
 
+_MAX_WAITING = 32 * 2**20
+
 
 class Publisher(Link):
     """Publishes in order with a window of unconfirmed messages.
@@ -38,15 +40,17 @@ class Publisher(Link):
         self._lock = threading.Condition()
         self._waiting: deque[Message] = deque()
         self._unconfirmed: dict[int, Message] = {}
+        self._bytes = 0
         self._tag = 0
         self._channel: Channel | None = None
 
     def submit(self, messages: Sequence[Message]) -> None:
-        """Queue messages; waits while more than four windows are already queued."""
+        """Queue messages; waits while more than four windows, or 32 MiB, are already queued."""
         with self._lock:
-            while len(self._waiting) > 4 * self._window:
+            while self._is_full():
                 self._wait()
             self._waiting.extend(messages)
+            self._bytes += sum(len(message.body) for message in messages)
         self.soon(self._pump)
 
     def flush(self) -> None:
@@ -55,6 +59,10 @@ class Publisher(Link):
         with self._lock:
             while self._waiting or self._unconfirmed:
                 self._wait()
+
+    def _is_full(self) -> bool:
+        # the bytes are only added up where there can be many: one large batch is one message
+        return len(self._waiting) > 4 * self._window or self._bytes > _MAX_WAITING
 
     def _wait(self) -> None:
         self.check()
@@ -69,6 +77,7 @@ class Publisher(Link):
         self._tag = 0
         channel.confirm_delivery(self._confirmed)
         self._channel = channel
+        self.ready()
         self._pump()
 
     def on_lost(self) -> None:
@@ -106,7 +115,9 @@ class Publisher(Link):
             messages = [self._unconfirmed.pop(tag) for tag in tags if tag in self._unconfirmed]
             if isinstance(method, pika.spec.Basic.Nack):
                 self._waiting.extendleft(reversed(messages))
-            if not self._unconfirmed or len(self._waiting) <= 4 * self._window:
+            else:
+                self._bytes -= sum(len(message.body) for message in messages)
+            if not self._unconfirmed or not self._is_full():
                 self._lock.notify_all()
         self._pump()
 
@@ -148,6 +159,7 @@ class RabbitMQSink(FixedPartitionedSink[Message, None]):
         self._settings = settings
         self._declarations = declarations
         self._window = window
+        self._built: list[_SinkPartition] = []
 
     def list_parts(self) -> list[str]:
         """One connection."""
@@ -159,12 +171,24 @@ class RabbitMQSink(FixedPartitionedSink[Message, None]):
         """Start connecting."""
         publisher = Publisher(self._settings, self._declarations, self._window, step_id)
         publisher.start()
-        return _SinkPartition(publisher)
+        partition = _SinkPartition(publisher)
+        self._built.append(partition)
+        return partition
+
+    def check(self) -> None:
+        """To be called when the dataflow has run to its end, before anything is acknowledged.
+
+        :raises Exception: what kept the last messages from being confirmed
+        """
+        for partition in self._built:
+            if partition.failure is not None:
+                raise partition.failure
 
 
 class _SinkPartition(StatefulSinkPartition[Message, None]):
     def __init__(self, publisher: Publisher) -> None:
         self._publisher = publisher
+        self.failure: Exception | None = None
 
     def write_batch(self, values: list[Message]) -> None:
         self._publisher.submit(values)
@@ -177,6 +201,6 @@ class _SinkPartition(StatefulSinkPartition[Message, None]):
     def close(self) -> None:
         try:
             self._publisher.flush()
-        except Exception:  # noqa: BLE001 (raised from close() it would abort the process)
-            self._publisher._log.exception("publishing the last messages failed")
+        except Exception as error:  # noqa: BLE001 (raised from close() it would abort the process)
+            self.failure = error
         self._publisher.close()

@@ -187,12 +187,21 @@ class QdrantStore:
             self._upsert(
                 cleaned(type_),
                 [
-                    q.PointStruct(id=record_id(*plan.key), vector={}, payload=dict(plan.record))
+                    q.PointStruct(
+                        id=record_id(*plan.key),
+                        vector={},
+                        payload={**plan.record, "indexed_at": time.time()},
+                    )
                     for plan in some
                     if plan.record is not None and not plan.refresh_only
                 ],
             )
             self._delete(cleaned(type_), [record_id(*p.key) for p in some if p.record is None])
+
+    def delete_chunks(self, chunks: Sequence[tuple[Key, str]]) -> None:
+        """Delete chunks by document and id."""
+        for type_ in {key.type for key, _ in chunks}:
+            self._delete(vectors_of(type_), [id_ for key, id_ in chunks if key.type == type_])
 
     def close(self) -> None:
         """Close the client."""

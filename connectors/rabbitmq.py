@@ -8,7 +8,7 @@ from typing import Any
 
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
-from pika.exceptions import AMQPError
+from pika.exceptions import AMQPError, ChannelClosedByBroker
 from typing_extensions import Self
 
 from connectors.broker import RabbitMQSettings, dead_letter_queue, queue_names, topology
@@ -25,6 +25,8 @@ __all__ = [
     "queue_names",
     "topology",
 ]
+
+_NOT_FOUND = 404
 
 
 class RabbitMQConnection:
@@ -115,9 +117,11 @@ def publish_to_rabbitmq(
 ) -> None:
     """Publish one message from any other producer, and return when the broker has it on disk.
 
-    The queue is declared as the flows declare it, with its dead-letter queue. For many messages,
-    keep a connection instead.
+    A queue that is not there is declared as the flows declare it, with its dead-letter queue. For
+    many messages, keep a connection instead.
 
+    :param queue_name: `RABBITMQ_QUEUE_NAME`; with several partitions, the queue of the document's
+        partition, see `models.identity.partition_of`
     :param data: the body; a mapping is sent as JSON
     :raises ConnectionError: the broker cannot be reached
     :raises pika.exceptions.AMQPError: the broker does not take the message
@@ -125,9 +129,15 @@ def publish_to_rabbitmq(
     body = json.dumps(data).encode() if isinstance(data, Mapping) else data
     with RabbitMQConnection(settings=settings) as connection:
         channel = connection.get_channel()
+        try:
+            channel.queue_declare(queue_name, passive=True)
+        except ChannelClosedByBroker as error:
+            if error.reply_code != _NOT_FOUND:
+                raise
+            channel = connection.get_channel()
+            for declaration in topology(queue_name):
+                channel.queue_declare(**declaration)
         channel.confirm_delivery()
-        for declaration in topology(queue_name):
-            channel.queue_declare(**declaration)
         channel.basic_publish(
             exchange="",
             routing_key=queue_name,

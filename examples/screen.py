@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
-_LINE_EVERY_S: Final = 5.0
+_LINE_EVERY_S: Final = 10.0
 _INDENT: Final = " " * 9
 
 

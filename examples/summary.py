@@ -1,6 +1,6 @@
 """The end of the demo: whether both sides are in sync, and what that has cost."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from rich import box
@@ -31,16 +31,17 @@ def sum_up(
     failed = [f"flows.{name} ended with status {code}" for name, code in statuses.items() if code]
     problems = [*failed, *compare(expected, stored)]
     embedded = pipeline.flows.totals("features").get("embedded")
+    in_all = "" if embedded is None else f", {embedded:,} in all"
     new, kept = _cost_of_edits(loaded, stored, planned)
 
     screen.title("Summary")
-    screen.table(_table(expected, stored))
+    screen.table(_table(pipeline, expected, stored))
     screen.facts(
         {
             "in sync": "no" if problems else "yes: ids and payloads equal those of a fresh sync",
             "commit to searchable": f"median {quantile(seconds, 0.5) * 1000:,.0f} ms, "
             f"99th percentile {quantile(seconds, 0.99) * 1000:,.0f} ms, of {len(seconds)} edits",
-            "chunks embedded": f"{embedded or 0:,} in all, {new:,} of them for the edits",
+            "chunks embedded": f"{new:,} for the edits" + in_all,
             "chunks saved": f"{kept:,} of the edited documents were kept, not embedded again",
             "dead letters": f"{pipeline.dead_letters():,}",
             "time in all": f"{screen.seconds:.0f} s",
@@ -65,13 +66,13 @@ def _cost_of_edits(loaded: State, stored: State, planned: Sequence[Edit]) -> tup
     return new, kept
 
 
-def _table(expected: State, stored: State) -> Table:
+def _table(pipeline: Pipeline, expected: State, stored: State) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_footer=True, pad_edge=False)
     table.add_column("type", "all")
-    columns = (
-        ("documents in MongoDB", expected.documents),
+    columns: tuple[tuple[str, Callable[[str], int]], ...] = (
+        ("documents in MongoDB", lambda type_: pipeline.database[type_].count_documents({})),
         ("in Qdrant", stored.documents),
-        ("chunks expected", expected.chunks),
+        ("chunks of a fresh sync", expected.chunks),
         ("in Qdrant", stored.chunks),
     )
     for heading, count in columns:

@@ -17,7 +17,7 @@ from bytewax.outputs import Sink
 from connectors.mongodb import MongoChangeStreamSource
 from connectors.rabbitmq import RabbitMQSink, dead_letter_queue, queue_names, topology
 from flows.lifecycle import drain_on_signals, one_line_errors
-from flows.operators.attempt import attempt
+from flows.operators.attempt import attempt, bury
 from flows.operators.encode import encode, removal, unencodable
 from flows.operators.publish import publish
 from flows.settings import Settings
@@ -32,7 +32,7 @@ def capture(
     queues = queue_names(queue, partitions)
     encoded = attempt("encode", changed, encode(queues), unencodable, removal(queues))
     upserts = op.flatten("messages", encoded.oks)
-    dead = op.map("unencodable", encoded.errs, lambda d: d.to_message(dead_letter_queue(queue)))
+    dead = op.map("unencodable", encoded.errs, bury(dead_letter_queue(queue)))
     publish("publish_to_rabbitmq", op.merge("outgoing", upserts, dead), messages)
 
 
@@ -75,5 +75,11 @@ def flow() -> Dataflow:
     settings.configure_logging()
     stopping = threading.Event()
     changes = source(settings, stopping)
-    drain_on_signals(stopping, changes.finish)
-    return build(changes, sink(settings), settings.queue, settings.partitions)
+    messages = sink(settings)
+
+    def finish() -> None:
+        messages.check()
+        changes.finish()
+
+    drain_on_signals(stopping, finish)
+    return build(changes, messages, settings.queue, settings.partitions)

@@ -6,6 +6,7 @@
 Run it with `python -m bytewax.run flows.features`.
 """
 
+import logging
 import threading
 import time
 from typing import Any
@@ -16,17 +17,26 @@ from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
 from connectors.qdrant import QdrantStore, open_client
-from connectors.rabbitmq import RabbitMQSink, RabbitMQSource, dead_letter_queue, topology
+from connectors.rabbitmq import (
+    RabbitMQSink,
+    RabbitMQSource,
+    dead_letter_queue,
+    queue_names,
+    topology,
+)
 from flows.lifecycle import drain_on_signals, one_line_errors
-from flows.operators.attempt import attempt
+from flows.operators.attempt import attempt, bury
 from flows.operators.chunk import Chunker
 from flows.operators.embed import ChunkingEmbedder, Embedder, lazily
 from flows.operators.index import Indexer, IndexStep
 from flows.operators.index import index as index_step
+from flows.operators.metrics import totals
 from flows.operators.prepare import chunk, clean, dead_at, decode, retract, undecodable
 from flows.operators.publish import publish
 from flows.settings import Settings
 from models import DOCUMENT_TYPES, Delivery
+
+log = logging.getLogger("flows")
 
 
 def features(
@@ -44,7 +54,7 @@ def features(
     chunked = attempt("chunk", cleaned.oks, chunk(chunker), dead_at("chunk"), retract)
     indexed = index_step("embed_into_qdrant", chunked.oks, indexer)
     dead = op.merge("failed", decoded.errs, cleaned.errs, chunked.errs, indexed.errs)
-    letters = op.map("dead_letters", dead, lambda d: d.to_message(dead_letter_queue(queue)))
+    letters = op.map("dead_letters", dead, bury(dead_letter_queue(queue)))
     publish("publish_dead_letters", letters, dead_letters)
 
 
@@ -81,7 +91,7 @@ class FeatureStore:
             settings.embedding_model, settings.embedding_device, settings.embedding_precision
         )
         self.chunker = lazily(lambda: Chunker(self.embedder.tokenizer, self.embedder.max_tokens))
-        self.indexer = lazily(lambda: Indexer(self.store(), self.embedder))
+        self.indexer = lazily(self._indexer)
         self.store = lazily(self._open)
 
     def _open(self) -> QdrantStore:
@@ -91,6 +101,10 @@ class FeatureStore:
         store.ensure_collections(self.embedder.dimension)
         store.prune_tombstones(time.time() - settings.tombstone_retention_days * 86400)
         return store
+
+    def _indexer(self) -> Indexer:
+        queues = queue_names(self._settings.queue, self._settings.partitions)
+        return Indexer(self.store(), self.embedder, queues=queues)
 
     def load(self) -> None:
         """Load the model and open the store, before the first message is consumed: a process that
@@ -107,6 +121,7 @@ class FeatureStore:
         """Close the store, if it was opened."""
         if self._opened is not None:
             self._opened.close()
+            log.info("chunks: %s", totals())
 
 
 def source(settings: Settings, stopping: threading.Event, features: FeatureStore) -> RabbitMQSource:
@@ -125,8 +140,13 @@ def assemble(settings: Settings, feature_store: FeatureStore) -> Dataflow:
     """The dataflow between the real broker and a feature store, ending with a signal."""
     stopping = threading.Event()
     deliveries = source(settings, stopping, feature_store)
-    drain_on_signals(stopping, deliveries.finish, feature_store.close)
     dead_letters = RabbitMQSink(settings.rabbitmq, topology(settings.queue, settings.partitions))
+
+    def finish() -> None:
+        dead_letters.check()
+        deliveries.finish()
+
+    drain_on_signals(stopping, finish, feature_store.close)
     return build(deliveries, feature_store.chunker, feature_store, dead_letters, settings.queue)
 
 

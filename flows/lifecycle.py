@@ -39,7 +39,7 @@ def drain_on_signals(
     What cannot be written within eight seconds is left to redelivery, as after a kill -9.
 
     :param stopping: read by the sources
-    :param finish: runs when the dataflow has ended without an error
+    :param finish: runs when the dataflow has ended without an error; what it raises is exit code 1
     :param close: runs last, also after an error
     """
     failed = threading.Event()
@@ -66,8 +66,13 @@ def drain_on_signals(
             sys.__excepthook__(kind, error, traceback)
 
     def at_exit() -> None:
-        if not failed.is_set():
-            finish()
+        try:
+            if not failed.is_set():
+                finish()
+        except Exception as error:  # noqa: BLE001 (an exit code is all that is left to give)
+            on_error(type(error), error, error.__traceback__)
+            logging.shutdown()
+            os._exit(1)
         close()
 
     signal.signal(signal.SIGTERM, stop)

@@ -44,7 +44,10 @@ def flow() -> Dataflow:
     changes = cdc.source(settings, stopping)
     deliveries = features_flow.source(settings, stopping, store)
 
+    messages = cdc.sink(settings)
+
     def finish() -> None:
+        messages.check()
         changes.finish()
         deliveries.finish()
 
@@ -54,7 +57,7 @@ def flow() -> Dataflow:
         deliveries,
         store.chunker,
         store,
-        cdc.sink(settings),
+        messages,
         settings.queue,
         settings.partitions,
     )

@@ -10,14 +10,16 @@ and a document that was only on its way costs nothing. Exit code 0 when nothing 
 everything is repaired, 1 if it could not be. `RECONCILE_REPAIR=false` only reports.
 """
 
-import atexit
 import json
 import logging
 import os
 import sys
+import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import ExitStack, closing
+from functools import partial
 from typing import Any
 
 import bytewax.operators as op
@@ -30,6 +32,7 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 from connectors.broker import queue_names, topology
+from connectors.capture import CODEC
 from connectors.changes import version_of
 from connectors.errors import ConfigurationError
 from connectors.qdrant import QdrantStore, open_client
@@ -39,12 +42,13 @@ from connectors.scan import ScanSource, operation_time, scan_documents, scan_poi
 from flows.lifecycle import one_line_errors
 from flows.operators.attempt import attempt
 from flows.operators.chunk import Chunker
-from flows.operators.embed import Embedder
-from flows.operators.prepare import chunk, clean, dead_at, decode
+from flows.operators.embed import ChunkingEmbedder, Embedder
+from flows.operators.prepare import chunk, clean, decode
 from flows.operators.publish import publish
 from flows.operators.reconcile import Expected, Finding, Sides, expected, gather, judge
 from flows.settings import Settings
-from models import DOCUMENT_TYPES, Change, ChangeEvent, Delivery, Message
+from models import DOCUMENT_TYPES, Change, ChangeEvent, DeadLetter, Delivery, Message
+from models.dead_letters import describe
 from models.identity import partition_of
 from models.points import Key
 
@@ -59,8 +63,7 @@ def build(
     model: str,
     repairs: Sink[Any],
     report: Sink[Any],
-    version: int,
-    queues: list[str],
+    repair: Callable[[Finding], Message | None],
 ) -> Dataflow:
     """The reconciliation dataflow.
 
@@ -69,7 +72,7 @@ def build(
     :param model: name of the embedder
     :param repairs: takes (queue, message) pairs
     :param report: takes (kind, finding) pairs
-    :param version: cluster time before the scan, which the repairs carry
+    :param repair: makes the message that repairs a finding, if any is needed
     """
     cut = chunk(chunker)
 
@@ -88,9 +91,7 @@ def build(
     sides = op.merge("both_sides", wanted.oks, stored)
     joined = op.fold_final("join", sides, Sides, gather)
     findings = op.filter_map("judge", joined, judge_sides)
-    publish(
-        "repair", op.map("as_message", findings, lambda f: _repair(f, version, queues)), repairs
-    )
+    publish("publish_repairs", op.filter_map("repair", findings, repair), repairs)
     unusable = op.map("unusable", wanted.errs, lambda letter: ("unusable", letter))
     reported = op.map("as_line", findings, lambda finding: (finding.kind, finding))
     op.output("report", op.merge("all_lines", reported, unusable), report)
@@ -101,11 +102,13 @@ class Report(FixedPartitionedSink[Any, None]):
     """Collects findings by kind, in the memory of one process."""
 
     def __init__(self) -> None:
+        self.begun = False
         self.findings: list[Finding] = []
         self.kinds: Counter[str] = Counter()
 
     def list_parts(self) -> list[str]:
         """One list."""
+        self.begun = True
         return ["report"]
 
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> "_ReportPartition":
@@ -145,25 +148,34 @@ def flow() -> Dataflow:
     with one_line_errors():
         settings = Settings.from_env()
         settings.configure_logging()
-        run = Run(settings)
-    atexit.register(run.end)
-    return run.dataflow
+        return Run(settings).begin()
 
 
 class Run:
     """One reconciliation: what it reads, what it found, and how it ends.
 
-    :raises ConfigurationError: a system cannot be reached, or nothing has been stored yet
+    :param settings: names the systems
+    :param embedder: instead of the model that the settings name
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, embedder: ChunkingEmbedder | None = None) -> None:
         self._settings = settings
+        self._queues = queue_names(settings.queue, settings.partitions)
         self._resources = ExitStack()
-        self._embedder = Embedder(
+        self._embedder = embedder or Embedder(
             settings.embedding_model, settings.embedding_device, settings.embedding_precision
         )
-        self.report = Report()
-        self.dataflow = self._build(self.report, repair=settings.reconcile_repair)
+        self._report = Report()
+
+    def begin(self) -> Dataflow:
+        """The dataflow; when it has run, this process goes on to check the repairs and exits.
+
+        :raises ConfigurationError: a system cannot be reached, or nothing has been stored yet
+        """
+        dataflow = self._build(self._report, repair=self._settings.reconcile_repair)
+        # Not an atexit function: from there Python 3.12 starts no threads, and clients need some.
+        threading.Thread(target=self._end, name="report").start()
+        return dataflow
 
     def _build(self, report: Report, *, repair: bool) -> Dataflow:
         settings, resources = self._settings, self._resources
@@ -179,7 +191,6 @@ class Run:
         except (PyMongoError, StoreUnavailableError) as error:
             raise ConfigurationError(" ".join(str(error).split())[:300]) from error
         chunker = Chunker(self._embedder.tokenizer, self._embedder.max_tokens)
-        queues = queue_names(settings.queue, settings.partitions)
         sink = RabbitMQSink(settings.rabbitmq, topology(settings.queue, settings.partitions))
         return build(
             ScanSource(lambda: scan_documents(mongo, settings.mongo_database, DOCUMENT_TYPES, now)),
@@ -188,27 +199,47 @@ class Run:
             self._embedder.name,
             sink if repair else Nowhere(),
             report,
-            version_of(now),
-            queues,
+            partial(self._repair, mongo[settings.mongo_database], version_of(now)),
         )
 
-    def end(self) -> None:
+    def _repair(self, database: Any, version: int, finding: Finding) -> Message | None:
+        """The message of a finding; none where the document is gone by now."""
+        key = finding.key
+        queue = self._queues[partition_of(*key, len(self._queues))]
+        if finding.mongo_id is None:
+            body = {"type": key.type, "entry_id": key.entry_id}
+            return ChangeEvent("repair", key.type, key.entry_id, version, body).to_message(queue)
+        documents = database.get_collection(key.type, codec_options=CODEC)
+        document = documents.find_one({"_id": finding.mongo_id[0]})
+        if document is None:
+            return None
+        change = Change("repair", key.type, version, finding.mongo_id[0], document)
+        return ChangeEvent.from_change(change).to_message(queue)
+
+    def _end(self) -> None:
         """Print the report, wait until the repairs have arrived, and end the process."""
-        if getattr(sys, "last_value", None) is not None:
-            return  # the dataflow failed, and said so
-        repaired = self._finish()
-        self._resources.close()
-        sys.stdout.flush()
-        logging.shutdown()
-        os._exit(0 if repaired else 1)
+        threading.main_thread().join()
+        failed = getattr(sys, "last_value", None) is not None
+        if failed or not self._report.begun:
+            return  # the dataflow failed, and said so; or it was only drawn
+        code = 1
+        try:
+            code = 0 if self._finish() else 1
+            self._resources.close()
+        except Exception as error:  # noqa: BLE001 (whatever it is: not known to be repaired)
+            print(f"reconcile: {describe(error)}", file=sys.stderr)
+        finally:
+            sys.stdout.flush()
+            logging.shutdown()
+            os._exit(code)
 
     def _finish(self) -> bool:
-        found = len(self.report.findings)
-        for finding in self.report.findings[:_SHOWN]:
+        found = len(self._report.findings)
+        for finding in self._report.findings[:_SHOWN]:
             print(f"{finding.kind}: {finding.key.type} {finding.key.entry_id}")
         if found > _SHOWN:
             print(f"… and {found - _SHOWN} more")
-        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self.report.kinds.items()))
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self._report.kinds.items()))
         print(f"reconcile: {kinds or 'nothing is wrong'}")
         self._prune()
         if not found:
@@ -222,26 +253,29 @@ class Run:
         return self._verified()
 
     def _verified(self) -> bool:
-        """Look again until nothing is wrong any more."""
+        """Look again until nothing of what was found is wrong any more."""
+        found = {finding.key for finding in self._report.findings}
         deadline = time.monotonic() + VERIFY_S
         while True:
             time.sleep(1.0)
             self._resources.close()
             again = Report()
             run_main(self._build(again, repair=False))  # type: ignore[no-untyped-call]
-            if not again.findings:
+            # what else is found by now is on its way
+            left = found & {finding.key for finding in again.findings}
+            if not left:
                 print("everything is repaired")
                 return True
             if time.monotonic() > deadline:
-                print(f"{len(again.findings)} documents still differ after {VERIFY_S:.0f} s")
+                print(f"{len(left)} documents still differ after {VERIFY_S:.0f} s")
                 return False
 
     def _consumed(self) -> bool:
         with RabbitMQConnection(settings=self._settings.rabbitmq) as connection:
             channel = connection.get_channel()
-            queues = queue_names(self._settings.queue, self._settings.partitions)
             return all(
-                channel.queue_declare(queue, passive=True).method.consumer_count for queue in queues
+                channel.queue_declare(queue, passive=True).method.consumer_count
+                for queue in self._queues
             )
 
     def _prune(self) -> None:
@@ -265,16 +299,5 @@ def _name(key: Key) -> str:
     return json.dumps(key)
 
 
-def _repair(finding: Finding, version: int, queues: list[str]) -> Message:
-    key = finding.key
-    if finding.change is not None:
-        event = ChangeEvent.from_change(finding.change)
-    else:
-        event = ChangeEvent("repair", key.type, key.entry_id, version, key._asdict())
-    return event.to_message(queues[partition_of(*key, len(queues))])
-
-
-def _unusable(change: Change, error: Exception) -> Any:
-    message = ChangeEvent.from_change(change).to_message("")
-    delivery = Delivery("", message.body, message.headers)
-    return dead_at("reconcile")(decode(delivery), error)
+def _unusable(change: Change, error: Exception) -> DeadLetter:
+    return DeadLetter(b"", "reconcile", describe(error), type=change.collection)

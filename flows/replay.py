@@ -7,6 +7,7 @@ fails again comes back to the dead letters.
 
 import json
 import sys
+import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from datetime import datetime
@@ -50,6 +51,7 @@ def replay(
     :param store: tells what is superseded; None where nothing can be read
     :returns: letters put back, letters discarded as superseded
     """
+    oldest = time.time() - settings.tombstone_retention_days * 86400
     queues = queue_names(settings.queue, settings.partitions)
     dlq = dead_letter_queue(settings.queue)
     channel.confirm_delivery()
@@ -64,7 +66,13 @@ def replay(
         headers = dict(properties.headers or {})
         key = _key(headers, body or b"")
         version = _version(headers, properties)
-        if key and store and version is not None and store.read([key])[key].version > version:
+        if version is not None and version >> 32 < oldest:
+            # Its document may have been deleted so long ago that no tombstone tells of it.
+            print(
+                "older than the tombstones, left where it is: make reconcile repairs its document"
+            )
+            channel.basic_publish("", dlq, body or b"", properties, mandatory=True)
+        elif key and store and version is not None and store.read([key])[key].version > version:
             print(f"superseded by a newer version: {key.type} {key.entry_id}")
             superseded += 1
         else:

@@ -13,6 +13,7 @@ OWN_HEADERS = ("reason", "stage", "queue", "failed_at", "document_type", "docume
 _MAX_REASON = 500
 _MAX_HEADER = 4096
 _MAX_CARRIED = 64
+_MAX_KEY = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class DeadLetter:
         }
         if self.type:
             own["document_type"] = self.type
-        if self.entry_id and len(self.entry_id.encode()) <= _MAX_HEADER:
+        if self.entry_id and len(_utf8(self.entry_id)) <= _MAX_HEADER:
             own["document_id"] = self.entry_id
         if self.version is not None:
             own["version"] = self.version
@@ -62,17 +63,34 @@ def describe(error: BaseException) -> str:
     return text.encode("utf-8", "replace").decode()[:_MAX_REASON]
 
 
-def _carried(headers: Mapping[str, Any]) -> dict[str, Any]:
+def _carried(headers: Mapping[Any, Any]) -> dict[str, Any]:
     """The headers that a message came with, as far as all of them together fit into one AMQP
-    frame; what has no plain form goes as text."""
+    frame; a value that pika cannot write goes as text.
+    """
     carried: dict[str, Any] = {}
-    for key, value in headers.items():
-        if key.startswith("x-") or len(carried) == _MAX_CARRIED:
+    ours = ("op", "version", "schema", "committed_ms")
+    for key, value in sorted(headers.items(), key=lambda item: item[0] not in ours):
+        if len(carried) == _MAX_CARRIED:
+            break
+        if not isinstance(key, str) or key.startswith("x-") or len(_utf8(key)) > _MAX_KEY:
             continue
-        plain = value is None or isinstance(value, bool | int | float | str)
-        if isinstance(value, int) and not -(2**63) <= value < 2**63:
-            plain = False
-        kept = value if plain else repr(value)[:_MAX_REASON]
-        if not isinstance(kept, str) or len(kept.encode("utf-8", "replace")) <= _MAX_REASON:
-            carried[key[:100]] = kept
+        plain = value is None or isinstance(value, bool)
+        if isinstance(value, int) and -(2**63) <= value < 2**63:
+            plain = True
+        kept = value if plain else _as_text(value)
+        if kept is value or len(_utf8(kept)) <= _MAX_REASON:
+            carried[_utf8(key).decode()] = kept
     return carried
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, str):
+        return _utf8(value).decode()
+    try:
+        return _utf8(repr(value)).decode()[:_MAX_REASON]
+    except ValueError:  # an integer of thousands of digits
+        return type(value).__name__
+
+
+def _utf8(text: str) -> bytes:
+    return text.encode("utf-8", "replace")

@@ -121,7 +121,8 @@ class Repository(Document, collection="repositories"):
     @override
     @classmethod
     def parse(cls, entry_id: str, body: Mapping[str, Any]) -> Self:
-        return super().parse(entry_id, {"author_id": body.get("owner_id"), **body})
+        owner = body.get("author_id") or body.get("owner_id")
+        return super().parse(entry_id, {**body, "author_id": owner})
 
     @override
     @classmethod

@@ -84,9 +84,11 @@ class ChangeEvent:
         """The event of a captured change."""
         entry_id = "" if change.op == "drop" else entry_id_of(change.id)
         body = {key: value for key, value in (change.document or {}).items() if key != "_id"}
+        # ours win over fields of the same name: a document must not speak for another one
         body["type"] = change.collection
-        if entry_id:
-            body["entry_id"] = entry_id
+        body["entry_id"] = entry_id
+        if change.op == "drop":
+            del body["entry_id"]
         return cls(
             change.op, change.collection, entry_id, change.version, body, True, change.committed_ms
         )
@@ -102,9 +104,7 @@ class ChangeEvent:
             body=_relaxed_json(self.body),
             headers=headers,
             type=self.op,
-            message_id=blake2b(
-                name.encode("utf-8", "surrogatepass"), digest_size=16
-            ).hexdigest(),
+            message_id=blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest(),
         )
 
     @classmethod

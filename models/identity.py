@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID, uuid5
 from zlib import crc32
 
-from bson import ObjectId
+from bson import Code, ObjectId
 from bson.json_util import CANONICAL_JSON_OPTIONS, dumps
 
 _NAMESPACE = UUID("6f1d6a0e-52a5-5f0c-9c55-5d8b1c0e7a11")
@@ -21,7 +21,7 @@ def entry_id_of(mongo_id: Any) -> str:
     :param mongo_id: the `_id`, of any BSON type
     :returns: the string itself, the hex of an ObjectId, else canonical Extended JSON
     """
-    if isinstance(mongo_id, str):
+    if isinstance(mongo_id, str) and not isinstance(mongo_id, Code):  # Code is a str, too
         return mongo_id
     if isinstance(mongo_id, ObjectId):
         return str(mongo_id)

@@ -71,7 +71,7 @@ def print_hits(console: Console, hits: Sequence[Hit], lines: int = _LINES) -> No
 def _excerpt(console: Console, hit: Hit, lines: int) -> list[Text]:
     """The first lines of a chunk: of code as they are, of prose filled anew."""
     if hit.type == Repository.type:
-        code = textwrap.dedent(hit.content).expandtabs(4).splitlines()
+        code = textwrap.dedent(hit.content.expandtabs(4)).splitlines()
         return [Text(line) for line in code if line.strip()][:lines]
     # What counts is the width in cells, which for Chinese is two a character.
     width = console.width - len(_INDENT)

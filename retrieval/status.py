@@ -26,7 +26,7 @@ from connectors.reader import StoreUnavailableError, open_reader
 from flows.settings import Settings
 from models import DOCUMENT_TYPES
 
-_TIMEOUT_MS: Final = 3000
+_TIMEOUT_MS: Final = 2000
 _UNKNOWN: Final = "–"
 _DOCUMENTS: Final = "in Qdrant"
 _CHUNKS: Final = "chunks"

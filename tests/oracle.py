@@ -7,10 +7,10 @@ from typing import Any
 
 from pymongo.database import Database
 
+from connectors.reader import StoreUnavailableError, open_reader
 from flows.operators.chunk import Chunker
 from flows.operators.embed import ChunkingEmbedder
 from models import DOCUMENT_TYPES
-from connectors.reader import StoreUnavailableError, open_reader
 from retrieval.sync import State, compare, expected_state, stored_state
 
 

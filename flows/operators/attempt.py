@@ -1,13 +1,15 @@
 """`attempt`: a step whose failures are a stream of their own."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+
+# On Python 3.10 Bytewax cannot read collections.abc.Callable in an operator's signature.
+from typing import Callable, Generic, TypeVar  # noqa: UP035
 
 import bytewax.operators as op
 from bytewax.dataflow import Stream, operator
 
-from models import DeadLetter
+from flows.operators.metrics import DEAD_LETTERS
+from models import DeadLetter, Message
 
 X = TypeVar("X")
 Y = TypeVar("Y")
@@ -57,3 +59,13 @@ def attempt(
 
 def _is_dead(item: object) -> bool:
     return isinstance(item, DeadLetter)
+
+
+def bury(queue: str) -> Callable[[DeadLetter], Message]:
+    """The step from a dead letter to its message; counts it."""
+
+    def step(letter: DeadLetter) -> Message:
+        DEAD_LETTERS.labels(letter.stage).inc()
+        return letter.to_message(queue)
+
+    return step

@@ -21,6 +21,11 @@ TOKENS_PER_BATCH = 4096
 """Padded tokens in one forward pass: enough to fill two to sixteen cores, little to waste."""
 
 
+TOKENS_PER_THREAD = 128
+"""A forward pass of fewer tokens is for one thread: waiting for a second one costs it more than
+that one does, above all where other programs want the same cores."""
+
+
 class TextEmbedder(Protocol):
     """What the flow needs of an embedder; tests bring a hashing one."""
 
@@ -70,6 +75,7 @@ class Embedder:
         self._lock = threading.RLock()
         self._precision = precision
         self._model: Any = None
+        self._threads = 1
         self._tokenizer: Any = None
 
     @property
@@ -124,6 +130,7 @@ class Embedder:
             )
             model.eval()
             self._tokenizer = model.tokenizer
+            self._threads = torch.get_num_threads()
             self._model = model.to(dtype)
 
     def encode(self, texts: Sequence[str]) -> Vectors:
@@ -154,6 +161,8 @@ class Embedder:
                     {"input_ids": [ids[i] for i in batch]}, return_tensors="pt"
                 )
                 features = {key: value.to(self._model.device) for key, value in features.items()}
+                few = features["input_ids"].numel() <= TOKENS_PER_THREAD
+                torch.set_num_threads(1 if few else self._threads)
                 output = self._model(features)["sentence_embedding"].float()
                 output = torch.nn.functional.normalize(output, dim=1)
                 vectors[batch] = output.cpu().numpy()

@@ -6,19 +6,22 @@ an operator of its own can run before the batch ahead of it has been written.
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import Any, Protocol
+
+# On Python 3.10 Bytewax cannot read collections.abc.Callable in an operator's signature.
+from typing import Any, Callable, Protocol  # noqa: UP035
 
 import bytewax.operators as op
 import numpy as np
 from bytewax.dataflow import Stream, operator
 
 from flows.operators.embed import TextEmbedder, Vectors
-from flows.operators.metrics import CHUNKS_REUSED, DEAD_LETTERS, DOCUMENTS, FRESHNESS
+from flows.operators.metrics import CHUNKS_REUSED, DOCUMENTS, FRESHNESS
 from flows.operators.prepare import dead_at
 from models import Chunk, DeadLetter, Document
+from models.identity import partition_of
 from models.points import Key, Stored, WritePlan
 from models.prepared import Prepared
 
@@ -53,6 +56,10 @@ class Store(Protocol):
         """Everything behind the new chunks, record or tombstone included."""
         ...
 
+    def delete_chunks(self, chunks: Sequence[tuple[Key, str]]) -> None:
+        """Delete chunks by document and id."""
+        ...
+
 
 class Rejected(Exception):
     """The store or the model refused one document; another attempt would end the same."""
@@ -77,6 +84,8 @@ class Indexer:
     :param store: the vector store
     :param embedder: texts to vectors
     :param rejections: exceptions by which the store refuses a request for its content
+    :param queues: one for each partition; a drop, which comes by all of them, then removes by each
+        queue the documents of that queue only, in their order
     """
 
     def __init__(
@@ -84,7 +93,9 @@ class Indexer:
         store: Store,
         embedder: TextEmbedder,
         rejections: tuple[type[Exception], ...] = (ValueError,),
+        queues: Sequence[str] = (),
     ) -> None:
+        self._queues = queues
         self._store = store
         self._embedder = embedder
         self._rejections: tuple[type[Exception], ...] = (*rejections, Rejected)
@@ -101,15 +112,17 @@ class Indexer:
             else:
                 results += self._apply(run)
         for result in results:
-            if isinstance(result, DeadLetter):
-                DEAD_LETTERS.labels(result.stage).inc()
-            else:
+            if isinstance(result, Indexed):
                 DOCUMENTS.labels(result.outcome).inc()
         return results
 
     def _apply(self, run: list[Prepared]) -> list[Indexed | DeadLetter]:
         newest = collapse(run)
-        superseded = [Indexed(_key(p), "superseded") for p in run if newest[_key(p)] is not p]
+        superseded = [
+            Indexed(_key(p), "superseded")
+            for p in run
+            if newest[_key(p)].delivery is not p.delivery
+        ]
         # A redelivered change may have been half written by a process that was killed: chunks
         # can exist that no record names. Everybody else's chunks are named by their record.
         unsure = {_key(p) for p in run if p.delivery.redelivered or p.event.op == "repair"}
@@ -137,11 +150,13 @@ class Indexer:
         plans: list[WritePlan] = []
         results: list[Indexed] = []
         fresh: list[Prepared] = []
+        leftovers: list[tuple[Key, str]] = []
         for change in changes:
             key = _key(change)
             plan_ = plan(change, stored[key], self._embedder.name)
             if plan_ is None:
                 results.append(Indexed(key, "stale"))
+                leftovers += _leftovers(key, stored[key])
                 continue
             plans.append(plan_)
             fresh.append(change)
@@ -149,6 +164,7 @@ class Indexer:
             CHUNKS_REUSED.inc(plan_.kept)
         self._embed_and_upsert(plans)
         self._store.finish(plans)
+        self._store.delete_chunks(leftovers)
         now_ms = time.time() * 1000
         for change in fresh:
             if change.event.committed_ms and change.event.op != "snapshot":
@@ -181,10 +197,15 @@ class Indexer:
         removals = (
             _removal(key, event.version, record.get("chunk_ids", ()))
             for key, record in list(self._store.live(event.type, event.version))
+            if self._owns(change.delivery.queue, key)
         )
         for some in _slices(removals, 64):
             self._store.finish(some)
         return Indexed(Key(event.type, ""), "dropped")
+
+    def _owns(self, queue: str, key: Key) -> bool:
+        count = len(self._queues)
+        return count < 2 or self._queues[partition_of(*key, count)] == queue
 
 
 def plan(change: Prepared, stored: Stored, model: str) -> WritePlan | None:
@@ -237,7 +258,6 @@ def plan(change: Prepared, stored: Stored, model: str) -> WritePlan | None:
             "chunk_ids": list(ids),
             "model": model,
             "version": version,
-            "indexed_at": time.time(),
         },
         refresh_only=(
             event.op != "repair"
@@ -251,18 +271,27 @@ def plan(change: Prepared, stored: Stored, model: str) -> WritePlan | None:
 
 
 def collapse(run: Iterable[Prepared]) -> dict[Key, Prepared]:
-    """The newest change of each document; of equal versions, the last."""
+    """The newest change of each document; of equal versions, the last.
+
+    A change without a version of its own is as new as the newest one before it, and takes its
+    version over.
+    """
     newest: dict[Key, Prepared] = {}
     for change in run:
-        other = newest.get(_key(change))
-        if (
-            other is None
-            or not change.event.fenced
-            or not other.event.fenced
-            or change.event.version >= other.event.version
-        ):
-            newest[_key(change)] = change
+        key = _key(change)
+        other = newest.get(key)
+        if other is None or change.event.version >= other.event.version:
+            newest[key] = change
+        elif not change.event.fenced:
+            event = replace(change.event, version=other.event.version)
+            newest[key] = replace(change, event=event)
     return newest
+
+
+def _leftovers(key: Key, stored: Stored) -> list[tuple[Key, str]]:
+    """Chunks that no record names: a change was half written, and is older than what came since."""
+    named = set((stored.record or {}).get("chunk_ids", ()))
+    return [(key, id_) for id_ in stored.chunks or () if id_ not in named]
 
 
 def _removal(key: Key, version: int, chunk_ids: Iterable[str]) -> WritePlan:

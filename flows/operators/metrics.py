@@ -1,6 +1,6 @@
 """Counters of the features flow, on `/metrics` of the dataflow API."""
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import REGISTRY, Counter, Histogram
 
 CHUNKS_EMBEDDED = Counter("twinstream_chunks_embedded", "Chunks given to the model")
 CHUNKS_REUSED = Counter("twinstream_chunks_reused", "Stored chunks kept without embedding")
@@ -12,3 +12,20 @@ FRESHNESS = Histogram(
     "Commit in MongoDB to searchable in Qdrant",
     buckets=(0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 60, 600),
 )
+
+
+def totals() -> str:
+    """What this process has done, as one line for its log."""
+    names = {
+        "embedded": "twinstream_chunks_embedded_total",
+        "reused": "twinstream_chunks_reused_total",
+        "truncated": "twinstream_chunks_truncated_total",
+    }
+    counts = {key: REGISTRY.get_sample_value(name) or 0 for key, name in names.items()}
+    counts["dead"] = sum(
+        sample.value
+        for metric in DEAD_LETTERS.collect()
+        for sample in metric.samples
+        if sample.name.endswith("_total")
+    )
+    return " ".join(f"{key}={count:.0f}" for key, count in counts.items())

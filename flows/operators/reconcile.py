@@ -15,7 +15,8 @@ from models.prepared import Prepared
 class Expected:
     """What a fresh sync would store of a document."""
 
-    change: Change
+    mongo_id: tuple[Any]
+    """The `_id`, boxed, since it may be null."""
     content_hash: str
     text_hash: str
     chunks: Mapping[str, str]
@@ -40,8 +41,8 @@ class Finding:
     kind: str
     """missing, stale, orphaned document or orphaned chunks."""
     key: Key
-    change: Change | None
-    """The document to be repaired with; None where MongoDB has none."""
+    mongo_id: tuple[Any] | None = None
+    """The boxed `_id` of the document to be repaired with; None where MongoDB has none."""
 
 
 Side = Expected | tuple[str, str, Mapping[str, Any]]
@@ -51,7 +52,7 @@ def expected(prepared: Prepared, change: Change) -> Expected:
     """What is to be stored of a prepared document."""
     assert prepared.document is not None
     return Expected(
-        change=change,
+        mongo_id=(change.id,),
         content_hash=content_hash(prepared.document),
         text_hash=text_hash(cleaned_content(prepared.document)),
         chunks={chunk.id: chunk.chunk_hash for chunk in prepared.chunks},
@@ -80,13 +81,13 @@ def judge(key: Key, sides: Sides, model: str) -> Finding | None:
     want = sides.expected
     if want is None:
         kind = "orphaned document" if sides.record else "orphaned chunks"
-        return Finding(kind, key, None) if sides.record or sides.chunks else None
+        return Finding(kind, key) if sides.record or sides.chunks else None
     if sides.record is None:
-        return Finding("missing", key, want.change)
+        return Finding("missing", key, want.mongo_id)
     if not _record_is_right(sides.record, want, model) or not _chunks_are_right(sides, want, model):
-        return Finding("stale", key, want.change)
+        return Finding("stale", key, want.mongo_id)
     if sides.chunks.keys() - want.chunks.keys():
-        return Finding("orphaned chunks", key, want.change)
+        return Finding("orphaned chunks", key, want.mongo_id)
     return None
 
 

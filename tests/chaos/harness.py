@@ -13,17 +13,20 @@ from typing import Any
 
 import pika
 from bson import ObjectId
-from pymongo import MongoClient
 from pymongo.errors import AutoReconnect, DuplicateKeyError
 
 from connectors.rabbitmq import dead_letter_queue
+from ops.stack import free_port
 from tests.conftest import Place
 from tests.hashing import HashingEmbedder
 from tests.oracle import differences
 from tests.processes import FlowProcess
 
 FEATURES = "tests.hashing_features"
-WORDS = "vector store change stream queue chunk token broker epoch résumé 世界 данные نص code".split()
+WORDS = (
+    *("vector", "store", "change", "stream", "queue", "chunk", "token", "broker", "epoch"),
+    *("résumé", "世界", "данные", "نص", "code"),
+)
 
 
 class Load:
@@ -45,6 +48,24 @@ class Load:
         """Write every document once."""
         for type_, id_ in self._ids:
             self._write(lambda t=type_, i=id_: self._replace(t, i))  # type: ignore[misc]
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Write at random, from another thread, for the length of a block."""
+        done = threading.Event()
+
+        def write() -> None:
+            while not done.is_set():
+                self.step()
+                time.sleep(0.01)
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        try:
+            yield
+        finally:
+            done.set()
+            writer.join()
 
     def step(self) -> None:
         """One random write."""
@@ -103,11 +124,13 @@ class Flows:
 
     :param recovery: run with a Bytewax recovery directory
     :param workers: `-w` of the features flow
+    :param processes: processes of the capture flow, as one Bytewax cluster
     """
 
     place: Place
     partitions: int = 1
     workers: int = 1
+    processes: int = 1
     recovery: bool = False
     features: str = FEATURES
     kills: Counter[str] = field(default_factory=Counter)
@@ -116,10 +139,18 @@ class Flows:
 
     def start(self, name: str) -> None:
         """Start `cdc` or `features` by its bare command."""
-        module = "flows.cdc" if name == "cdc" else self.features
-        arguments = ["-s", "1"]
+        if name == "cdc" and self.processes > 1:
+            addresses = ";".join(f"127.0.0.1:{free_port()}" for _ in range(self.processes))
+            for index in range(self.processes):
+                self._start(f"cdc-{index}", ["-i", str(index), "-a", addresses])
+        else:
+            self._start(name, [])
+
+    def _start(self, name: str, arguments: list[str]) -> None:
+        module = self.features if name == "features" else "flows.cdc"
+        arguments = [*arguments, "-s", "1"]
         if self.recovery:
-            folder = self.place.folder / f"recovery-{name}"
+            folder = self.place.folder / f"recovery-{name.split('-', maxsplit=1)[0]}"
             if not folder.exists():
                 folder.mkdir()
                 command = [sys.executable, "-m", "bytewax.recovery", str(folder), "1"]
@@ -136,9 +167,11 @@ class Flows:
         self.running[name] = FlowProcess(module, environment, log, arguments)
 
     def kill(self, name: str) -> None:
-        """SIGKILL, proven by the exit code, and start again."""
-        self.running[name].kill()
-        self.kills[name] += 1
+        """SIGKILL, proven by the exit code, and start again; all processes of a cluster."""
+        victims = [one for one in self.running if one.split("-")[0] == name]
+        for victim in victims:
+            self.running[victim].kill()
+            self.kills[name] += 1
         self.start(name)
 
     def check(self) -> None:
@@ -148,7 +181,9 @@ class Flows:
 
     def stop(self) -> dict[str, int]:
         """SIGTERM both; their exit codes."""
-        return {name: process.terminate() for name, process in self.running.items()}
+        for process in self.running.values():
+            process.process.terminate()
+        return {name: process.process.wait(15) for name, process in self.running.items()}
 
     @contextlib.contextmanager
     def both(self) -> Iterator[None]:
@@ -194,24 +229,12 @@ def kill_round(
     chance = random.Random(seed)
     load = Load(place, seed, documents)
     load.insert_all()
-    done = threading.Event()
-
-    def write() -> None:
-        while not done.is_set():
-            load.step()
-            time.sleep(0.01)
-
-    writer = threading.Thread(target=write)
     with flows.both():
-        writer.start()
-        try:
+        with load.running():
             for _ in range(kills):
                 time.sleep(chance.uniform(*gap))
                 flows.check()
                 flows.kill(chance.choice(list(victims)))
-        finally:
-            done.set()
-            writer.join()
         left = settle(place, flows, timeout)
         codes = flows.stop()
     assert set(codes.values()) == {0}, codes
@@ -246,8 +269,3 @@ def queue_depth(place: Place, queue: str) -> int:
         return 0
     finally:
         connection.close()
-
-
-def client(place: Place) -> "MongoClient[dict[str, Any]]":
-    """A client of the place's MongoDB."""
-    return MongoClient(place.mongo_uri)

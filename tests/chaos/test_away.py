@@ -1,7 +1,6 @@
 """Dependencies that go away: connections cut, servers restarted. Nobody exits, nothing is lost."""
 
 import re
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,24 +26,12 @@ def under_load(place: Place, flows: Flows, fault: Callable[[], None], times: int
     """Run both flows, let `fault` happen a few times while documents change, then settle."""
     load = Load(place, seed=7, documents=60)
     load.insert_all()
-    done = threading.Event()
-
-    def write() -> None:
-        while not done.is_set():
-            load.step()
-            time.sleep(0.01)
-
-    writer = threading.Thread(target=write)
     with flows.both():
-        writer.start()
-        try:
+        with load.running():
             time.sleep(3.0)
             for _ in range(times):
                 fault()
                 time.sleep(1.5)
-        finally:
-            done.set()
-            writer.join()
         assert settle(place, flows, 90) == []
         assert set(flows.stop().values()) == {0}
     assert queue_depth(place, dead_letter_queue(place.queue)) == 0

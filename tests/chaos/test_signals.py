@@ -68,6 +68,7 @@ def test_a_wrong_setting_is_one_line_and_exit_code_1(name: str) -> None:
             env={**os.environ, name: SETTINGS[name]},
             capture_output=True,
             text=True,
+            check=False,
             timeout=60,
         )
         assert result.returncode == 1
@@ -85,6 +86,7 @@ def test_a_queue_with_other_arguments_is_one_line_and_exit_code_1(place: Place) 
         env={**os.environ, **place.environment, "LOG_LEVEL": "ERROR"},
         capture_output=True,
         text=True,
+        check=False,
         timeout=60,
     )
     assert result.returncode == 1

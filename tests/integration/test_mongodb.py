@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import bson
@@ -80,7 +80,7 @@ def test_a_snapshot_reads_everything_and_then_the_changes(place: Place) -> None:
         None,
         True,
         b"bytes",
-        datetime(2020, 1, 1),
+        datetime(2020, 1, 1, tzinfo=timezone.utc),
     ]
     place.database.posts.insert_many([{"_id": id_, "content": "x"} for id_ in ids])
     place.database.unregistered.insert_one({"content": "x"})
@@ -135,7 +135,7 @@ def test_never_begins_with_changes_from_now_on(place: Place) -> None:
     run = Run(place, snapshot="never")
     writer = threading.Timer(1.0, lambda: place.database.posts.insert_one({"_id": 2}))
     writer.start()
-    assert [c.id for c in run.until(lambda s: bool(s))] == [2]
+    assert [c.id for c in run.until(bool)] == [2]
 
 
 def test_always_reads_everything_at_each_start(place: Place) -> None:

@@ -26,8 +26,10 @@ from tests.conftest import Place
 def publish(place: Place, messages: list[Message]) -> None:
     flow = Dataflow("publish")
     numbered = op.input("in", flow, TestingSource([("q", m) for m in messages], batch_size=50))
-    op.output("out", numbered, RabbitMQSink(place.rabbitmq, topology(place.queue), window=64))
+    sink = RabbitMQSink(place.rabbitmq, topology(place.queue), window=64)
+    op.output("out", numbered, sink)
     run_main(flow, epoch_interval=timedelta(0))
+    sink.check()
 
 
 def consume(

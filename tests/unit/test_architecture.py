@@ -1,4 +1,4 @@
-"""Rules of the tree: imports go one way, no failure stream is left unread, importing does nothing."""
+"""Rules of the tree: imports go one way, no failure stream is unread, importing does nothing."""
 
 import ast
 import json

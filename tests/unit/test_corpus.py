@@ -1,10 +1,14 @@
 from collections import Counter
+from pathlib import Path
 
+import pytest
 from bson import BSON, ObjectId
 
 from examples.corpus import corpus
 from examples.edits import edits
+from examples.flow_processes import FlowProcesses
 from examples.new_documents import NEW_DOCUMENTS
+from examples.stopwatch import quantile
 from models import DOCUMENT_TYPES, entry_id_of
 
 
@@ -60,3 +64,21 @@ def test_new_documents_clash_with_none_of_the_corpus() -> None:
     new = {(collection, entry_id_of(document["_id"])) for collection, document in NEW_DOCUMENTS}
     assert len(new) == len(NEW_DOCUMENTS)
     assert not new & known
+
+
+@pytest.mark.parametrize(
+    ("values", "share", "expected"),
+    [([3, 1, 2], 0.5, 2), ([1, 2], 0.5, 1), ([5], 0.99, 5), (range(1, 201), 0.99, 198)],
+)
+def test_quantile_is_a_value_that_was_measured(
+    values: list[float], share: float, expected: float
+) -> None:
+    assert quantile(values, share) == expected
+
+
+def test_totals_are_read_from_the_last_line_that_has_some(tmp_path: Path) -> None:
+    flows = FlowProcesses(["features"], {}, tmp_path)
+    assert flows.totals("features") == {}
+    log = "embedded=1 dead=0\n12:00 flows: embedded=12 reused=3 dead=0\nbye\n"
+    (tmp_path / "features.log").write_text(log)
+    assert flows.totals("features") == {"embedded": 12, "reused": 3, "dead": 0}

@@ -1,6 +1,7 @@
 """The wire contract: a change event and its message."""
 
 import json
+from contextlib import suppress
 from datetime import datetime, timezone
 from typing import Any
 
@@ -110,10 +111,8 @@ def test_what_is_not_our_contract_is_a_value_error(body: bytes, headers: dict[st
 
 @given(st.binary(max_size=200), st.dictionaries(st.text(max_size=8), st.integers() | st.text()))
 def test_the_decoder_raises_nothing_but_value_error(body: bytes, headers: dict[str, Any]) -> None:
-    try:
+    with suppress(ValueError):
         ChangeEvent.from_delivery(Delivery("q", body, headers))
-    except ValueError:
-        pass
 
 
 @given(st.lists(st.tuples(st.text(), st.text()), min_size=2, max_size=2, unique=True))

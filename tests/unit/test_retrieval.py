@@ -1,4 +1,5 @@
 import hashlib
+import io
 import shutil
 import signal
 import subprocess
@@ -12,13 +13,18 @@ import numpy as np
 import pytest
 from qdrant_client import QdrantClient
 from qdrant_client import models as q
+from rich.cells import cell_len
+from rich.console import Console
 
 from connectors.qdrant import VECTOR_NAME, vectors_of
 from connectors.reader import StoreUnavailableError, open_reader
 from flows.operators.embed import Vectors
-from retrieval.client import OtherModelError, RetrievalClient
+from flows.settings import VARIABLES
+from retrieval import search, status
+from retrieval.client import Hit, OtherModelError, RetrievalClient
 
 DIMENSION = 64
+CLOSED_PORT = 1
 
 # A page cache of one page is written out in the middle of the transaction.
 KILLED_WRITER = """
@@ -113,9 +119,9 @@ class TestOpenReader:
         ended = threading.Event()
 
         def write() -> None:
-            for number in range(1, 300):
+            for number in range(1, 150):
                 put(writer, "posts", number, f"word{number}")
-                if number % 30 == 0:
+                if number % 15 == 0:
                     create(writer, f"type{number}")
             ended.set()
 
@@ -128,7 +134,7 @@ class TestOpenReader:
         thread.join()
         assert counts == sorted(counts)
         with open_reader("", folder, None) as reader:
-            assert reader.count("vector_posts").count == 300
+            assert reader.count("vector_posts").count == 150
             assert len(reader.get_collections().collections) == 10
 
     def test_waits_for_a_store_that_is_being_created(self, tmp_path: Path) -> None:
@@ -246,3 +252,62 @@ class TestSearch:
     ) -> None:
         with pytest.raises(ValueError, match=problem):
             RetrievalClient(client, HashingEmbedder()).search(query, **wanted)  # type: ignore[arg-type]
+
+
+class TestCommands:
+    """Neither command needs more than the store to tell what is wrong."""
+
+    @pytest.fixture(autouse=True)
+    def nothing_configured(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in VARIABLES:
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv("q", raising=False)
+        monkeypatch.chdir(tmp_path)
+
+    @pytest.mark.parametrize(
+        ("environment", "arguments", "told"),
+        [
+            ({}, [], "no query"),
+            ({}, ["ships"], "nothing stored yet"),
+            ({"q": "ships"}, [], "nothing stored yet"),
+            ({"QDRANT_URL": f"http://127.0.0.1:{CLOSED_PORT}"}, ["ships"], "refused"),
+            ({"QDRANT_URL": "nonsense"}, ["ships"], "QDRANT_URL"),
+            ({"RABBITMQ_PORT": "x"}, ["ships"], "RABBITMQ_PORT"),
+        ],
+    )
+    def test_search_fails_in_one_line(
+        self,
+        environment: dict[str, str],
+        arguments: list[str],
+        told: str,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        assert search.main(arguments) == 1
+        out, err = capsys.readouterr()
+        assert not out
+        assert told in err
+        assert err.count("\n") == 1
+
+    def test_status_shows_each_system_that_is_away_in_a_line(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setenv("MONGO_DATABASE_HOST", f"mongodb://127.0.0.1:{CLOSED_PORT}")
+        monkeypatch.setenv("RABBITMQ_PORT", str(CLOSED_PORT))
+        monkeypatch.setenv("QDRANT_URL", f"http://127.0.0.1:{CLOSED_PORT}")
+        assert status.main() == 1
+        lines = capsys.readouterr().out.splitlines()
+        for system in ("MongoDB", "RabbitMQ", "Qdrant"):
+            assert len([line for line in lines if line.startswith(system)]) == 1
+
+    def test_shows_hits_within_the_width_of_the_screen(self) -> None:
+        output = io.StringIO()
+        prose = Hit(0.5, "posts", "1", "林", "知乎", "https://x", None, "", "变更流" * 80, 0)
+        code = Hit(0.4, "repositories", "2", "o", None, None, "r", "a.py", "    if x:\n\t\ty\n", 0)
+        search.print_hits(Console(file=output, width=60), [prose, code], lines=2)
+        lines = output.getvalue().splitlines()
+        assert len(lines) == 6
+        assert max(cell_len(line) for line in lines) <= 60
+        assert lines[-2:] == ["        if x:", "            y"]

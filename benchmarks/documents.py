@@ -1,0 +1,76 @@
+"""What the rows about embedding work on: real documents, their messages and their chunks."""
+
+import random
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from benchmarks.place import Place
+from connectors.broker import queue_names, topology
+from connectors.publishing import Publisher
+from examples.corpus import corpus
+from flows.operators.chunk import Chunker
+from flows.operators.encode import encode
+from flows.operators.prepare import chunk, clean, decode
+from models import Change, Delivery, Message
+from models.prepared import Prepared
+from tests.hashing import HashingEmbedder
+
+Document = tuple[str, dict[str, Any]]
+
+
+def chunker() -> Chunker:
+    """The flow's chunker of the packaged model."""
+    embedder = HashingEmbedder()
+    return Chunker(embedder.tokenizer, embedder.max_tokens)
+
+
+def documents(chunks: int, seed: int = 1) -> tuple[list[Document], list[str]]:
+    """Documents of all types, in a random order, of about so many chunks; and their chunks."""
+    cut = chunk(lambda cutter=chunker(): cutter)  # type: ignore[misc]
+    every = list(corpus())
+    random.Random(seed).shuffle(every)
+    taken: list[Document] = []
+    texts: list[str] = []
+    for collection, document in every:
+        if len(texts) >= chunks:
+            break
+        prepared = prepare(collection, document, cut)
+        taken.append((collection, document))
+        texts += [piece.content for piece in prepared.chunks]
+    return taken, texts
+
+
+def prepare(
+    collection: str, document: dict[str, Any], cut: Any, version: int = 1 << 32
+) -> Prepared:
+    """A document as it reaches the index step, by way of its message."""
+    (message,) = messages([(collection, document)], ["q"], version)
+    prepared: Prepared = cut(clean(decode(Delivery("q", message.body, message.headers))))
+    return prepared
+
+
+def messages(
+    some: Iterable[Document], queues: Sequence[str], version: int = 1 << 32, op: str = "insert"
+) -> list[Message]:
+    """The messages that the cdc flow would send."""
+    step = encode(queues)
+    return [
+        message
+        for collection, document in some
+        for message in step(Change(op, collection, version, document["_id"], document))
+    ]
+
+
+def publish(place: Place, some: Sequence[Message], partitions: int = 1) -> None:
+    """Put messages into the queues of a place, and wait for the confirms."""
+    publisher = Publisher(place.broker, topology(place.queue, partitions))
+    publisher.start()
+    for begin in range(0, len(some), 200):
+        publisher.submit(some[begin : begin + 200])
+    publisher.flush()
+    publisher.close()
+
+
+def queues(place: Place, partitions: int = 1) -> list[str]:
+    """Names of the queues of a place."""
+    return queue_names(place.queue, partitions)

@@ -1,0 +1,114 @@
+"""What a change costs: chunks given to the embedder, counted, through the flow's own graph."""
+
+import random
+from collections.abc import Callable, Sequence
+from statistics import mean
+from typing import Any, Final
+
+from bytewax.testing import TestingSink, TestingSource, run_main
+from qdrant_client import QdrantClient
+
+from benchmarks.chunking import EDITS, insertion, long_texts, move
+from benchmarks.documents import Document, chunker, messages
+from benchmarks.place import Servers
+from benchmarks.report import Measured
+from connectors.qdrant import QdrantStore
+from flows.features import build
+from flows.operators.index import Indexer
+from models import DOCUMENT_TYPES, Delivery, DeadLetter
+from tests.hashing import HashingEmbedder
+
+LEAST_CHUNKS: Final = 100
+
+
+class Twin:
+    """The features flow on a store in memory, fed message by message."""
+
+    def __init__(self) -> None:
+        self._embedder = HashingEmbedder()
+        store = QdrantStore(QdrantClient(":memory:"), DOCUMENT_TYPES)
+        store.ensure_collections(self._embedder.dimension)
+        self._indexer = Indexer(store, self._embedder)
+        self._chunker = chunker()
+        self._version = 0
+
+    def apply(self, some: Sequence[Document], op: str = "replace") -> int:
+        """Send documents through the flow; how many chunks were embedded for them."""
+        self._version += 1
+        before = self._embedder.encoded
+        sent = messages(some, ["q"], self._version << 32, op)
+        dead: list[Any] = []
+        deliveries = [Delivery("q", message.body, message.headers) for message in sent]
+        source = TestingSource(deliveries, batch_size=64)
+        flow = build(source, lambda: self._chunker, self._indexer, TestingSink(dead))
+        run_main(flow)
+        assert not [letter for letter in dead if isinstance(letter, DeadLetter) or letter]
+        return self._embedder.encoded - before
+
+
+def edits(_servers: Servers) -> dict[str, Measured]:
+    """Fifty seeded edits of each kind, each of the untouched document."""
+    paragraphs, others, definitions, functions = long_texts()
+    prose, prose_chunks = _costs(_article(paragraphs), paragraphs, insertion(others), _article)
+    code, code_chunks = _costs(_repository(definitions), definitions, insertion(functions), _repository)
+    moved, _ = _costs(_article(paragraphs), paragraphs, move, _article)
+    big = min(prose_chunks, code_chunks) >= LEAST_CHUNKS
+    twin = Twin()
+    unedited = [_article(paragraphs), _repository(definitions), ("posts", {"_id": 3, "content": "p"})]
+    twin.apply(unedited, "insert")
+    renamed = [
+        (collection, {**document, "platform": "another", "link": "https://example.org/moved"})
+        for collection, document in unedited
+    ]
+    metadata = twin.apply(renamed, "update")
+    twin.apply(unedited)
+    return {
+        "edit_one_paragraph": Measured(
+            max(mean(prose), mean(code)),
+            {
+                "prose": round(mean(prose), 2),
+                "code": round(mean(code), 2),
+                "prose_chunks": prose_chunks,
+                "code_chunks": code_chunks,
+                "most": max(*prose, *code),
+                "edits": EDITS,
+            },
+            big,
+        ),
+        "edit_metadata": Measured(metadata),
+        "replace_unchanged": Measured(twin.apply(unedited)),
+        "resnapshot_unchanged": Measured(twin.apply(unedited, "snapshot")),
+        "move_paragraph": Measured(mean(moved), {"most": max(moved), "edits": EDITS}),
+    }
+
+
+def _costs(
+    document: Document,
+    parts: list[str],
+    edit: Callable[[list[str], random.Random], list[str]],
+    made_of: Callable[[list[str]], Document],
+) -> tuple[list[int], int]:
+    """Chunks embedded for each edit, and the chunks of the untouched document."""
+    twin = Twin()
+    chunks = twin.apply([document], "insert")
+    costs = []
+    for seed in range(EDITS):
+        costs.append(twin.apply([made_of(edit(parts, random.Random(seed)))]))
+        twin.apply([document])
+    return costs, chunks
+
+
+def _article(paragraphs: list[str]) -> Document:
+    content = {"Title": "Topics", "Content": "\n\n".join(paragraphs), "language": "en"}
+    return "articles", {"_id": 1, "platform": "x", "author_id": "me", "content": content}
+
+
+def _repository(definitions: list[str]) -> Document:
+    content = {"argparse.py": "\n".join(definitions)}
+    return "repositories", {"_id": 2, "name": "lib", "owner_id": "me", "content": content}
+
+
+if __name__ == "__main__":
+    with Servers() as servers_:
+        for name_, measured in edits(servers_).items():
+            print(name_, measured.value, measured.detail)

@@ -1,0 +1,94 @@
+"""`flows.features` that writes down what it did when; run by the rows, not by people.
+
+`BENCH_LOG`: file that gets one JSON line for each batch: moment of its end, chunks embedded so
+far, documents so far, seconds that the store took so far. `BENCH_EMBEDDER=hashing`: without the
+model. `BENCH_STORE=none`: a store that keeps nothing, to see everything else.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from bytewax.dataflow import Dataflow
+
+from flows.features import FeatureStore, assemble
+from flows.settings import Settings
+from models.points import Key, Stored
+from tests.hashing import HashingEmbedder
+
+T = TypeVar("T")
+
+
+class NoStore:
+    """Takes everything and knows nothing."""
+
+    def read(self, keys: Sequence[Key], list_chunks: Collection[Key] = ()) -> dict[Key, Stored]:
+        return {key: Stored(chunks={} if key in list_chunks else None) for key in keys}
+
+    def live(self, type_: str, older_than: int) -> Iterator[tuple[Key, Mapping[str, Any]]]:
+        return iter(())
+
+    def fence_type(self, type_: str, version: int) -> None: ...
+
+    def upsert_chunks(self, chunks: Any, vectors: Any) -> None: ...
+
+    def finish(self, plans: Any) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class TimedStore:
+    """Adds up the time that another store takes."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+        self.seconds = 0.0
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._store, name)
+        return self._timed(method) if callable(method) else method
+
+    def _timed(self, method: Callable[..., T]) -> Callable[..., T]:
+        def call(*arguments: Any, **named: Any) -> T:
+            begun = time.perf_counter()
+            try:
+                return method(*arguments, **named)
+            finally:
+                self.seconds += time.perf_counter() - begun
+
+        return call
+
+
+class TimedFeatureStore(FeatureStore):
+    """A feature store that logs every batch."""
+
+    def __init__(self, settings: Settings, log: Path) -> None:
+        hashing = os.environ.get("BENCH_EMBEDDER") == "hashing"
+        super().__init__(settings, HashingEmbedder() if hashing else None)
+        self._log = log.open("a", buffering=1)
+        self._documents = self._chunks = 0
+        self._timed: TimedStore | None = None
+
+    def _open(self) -> Any:
+        nothing = os.environ.get("BENCH_STORE") == "none"
+        self._timed = TimedStore(NoStore() if nothing else super()._open())
+        return self._timed
+
+    def __call__(self, batch: list[Any]) -> list[Any]:
+        results = super().__call__(batch)
+        self._documents += len(batch)
+        self._chunks += sum(getattr(result, "embedded", 0) for result in results)
+        store = self._timed.seconds if self._timed else 0.0
+        line = [time.monotonic(), self._chunks, self._documents, store]
+        self._log.write(json.dumps(line) + "\n")
+        return results
+
+
+def flow() -> Dataflow:
+    settings = Settings.from_env()
+    settings.configure_logging()
+    log = Path(f"{os.environ['BENCH_LOG']}-{os.getpid()}")
+    return assemble(settings, TimedFeatureStore(settings, log))
