@@ -17,7 +17,7 @@ from connectors.broker import RabbitMQSettings, queue_names, topology
 from connectors.pace import Pace
 from models import Delivery
 
-CAREFUL_AFTER = 10
+CAREFUL_AFTER = 15
 """Deliveries of one message after which it is handled alone: one that kills the process each time
 then counts for itself only, and reaches the delivery limit before its neighbours do."""
 

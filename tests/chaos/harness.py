@@ -124,6 +124,7 @@ class Flows:
 
     :param recovery: run with a Bytewax recovery directory
     :param workers: `-w` of the features flow
+    :param bare: no `-s 1`: epochs of ten seconds
     :param processes: processes of the capture flow, as one Bytewax cluster
     """
 
@@ -131,6 +132,7 @@ class Flows:
     partitions: int = 1
     workers: int = 1
     processes: int = 1
+    bare: bool = False
     recovery: bool = False
     features: str = FEATURES
     kills: Counter[str] = field(default_factory=Counter)
@@ -148,7 +150,8 @@ class Flows:
 
     def _start(self, name: str, arguments: list[str]) -> None:
         module = self.features if name == "features" else "flows.cdc"
-        arguments = [*arguments, "-s", "1"]
+        if not self.bare:
+            arguments = [*arguments, "-s", "1"]
         if self.recovery:
             folder = self.place.folder / f"recovery-{name.split('-', maxsplit=1)[0]}"
             if not folder.exists():

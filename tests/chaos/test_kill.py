@@ -15,6 +15,7 @@ from tests.conftest import Place
         ({"recovery": True}, ("features",)),
         ({}, ("cdc",)),
         ({"recovery": True}, ("cdc",)),
+        ({"bare": True}, ("cdc", "features")),
         ({"partitions": 4, "workers": 2}, ("cdc", "features")),
         ({"partitions": 4, "processes": 2}, ("cdc", "features")),
     ],

@@ -49,7 +49,7 @@ from tests.hashing import HashingEmbedder
 
 SOAK = os.environ.get("HYPOTHESIS_PROFILE") == "soak"
 SETTINGS = settings(
-    max_examples=int(os.environ.get("HISTORIES", "3000")) if SOAK else 20,
+    max_examples=int(os.environ.get("HISTORIES", "3000")) if SOAK else 15,
     stateful_step_count=60 if SOAK else 40,
     derandomize=not SOAK,
     deadline=None,
@@ -630,7 +630,7 @@ def test_killed_within_a_drop_that_comes_by_another_queue(begin: Callable[[int],
 
 def test_a_snapshot_through_two_workers(begin: Callable[[int], World]) -> None:
     """While one applies a row, the other one gets to the drop behind its own rows."""
-    for call in range(16):
+    for call in range(8):
         world = begin(2)
         world.mongo.commit([("insert", SEVEN, text("two"))])
         world.capture.lose_history()
@@ -642,7 +642,7 @@ def test_a_snapshot_through_two_workers(begin: Callable[[int], World]) -> None:
 
 def test_a_drop_and_a_new_document_through_two_workers(begin: Callable[[int], World]) -> None:
     """While one carries out the drop, the other one is behind it already."""
-    for call in range(16):
+    for call in range(8):
         world = begin(2)
         world.mongo.drop("posts")
         world.mongo.commit([("insert", A, text("one"))])
