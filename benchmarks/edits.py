@@ -50,11 +50,17 @@ def edits(_servers: Servers) -> dict[str, Measured]:
     """Fifty seeded edits of each kind, each of the untouched document."""
     paragraphs, others, definitions, functions = long_texts()
     prose, prose_chunks = _costs(_article(paragraphs), paragraphs, insertion(others), _article)
-    code, code_chunks = _costs(_repository(definitions), definitions, insertion(functions), _repository)
+    code, code_chunks = _costs(
+        _repository(definitions), definitions, insertion(functions), _repository
+    )
     moved, _ = _costs(_article(paragraphs), paragraphs, move, _article)
     big = min(prose_chunks, code_chunks) >= LEAST_CHUNKS
     twin = Twin()
-    unedited = [_article(paragraphs), _repository(definitions), ("posts", {"_id": 3, "content": "p"})]
+    unedited = [
+        _article(paragraphs),
+        _repository(definitions),
+        ("posts", {"_id": 3, "content": "p"}),
+    ]
     twin.apply(unedited, "insert")
     renamed = [
         (collection, {**document, "platform": "another", "link": "https://example.org/moved"})

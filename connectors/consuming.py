@@ -21,6 +21,10 @@ CAREFUL_AFTER = 15
 """Deliveries of one message after which it is handled alone: one that kills the process each time
 then counts for itself only, and reaches the delivery limit before its neighbours do."""
 
+_HOLD_MS = 7 * 86_400_000
+"""How long a delivery may stay unacknowledged, where the broker lets a consumer say so (3.12 and
+later): a store can be away for a weekend, and each timeout would count as a delivery."""
+
 _IN_MEMORY = 32 * 2**20
 
 Mark = tuple[int, int]
@@ -135,7 +139,10 @@ class _Consumer(Link):
         channel.basic_qos(
             prefetch_count=prefetch,
             callback=lambda _frame: channel.basic_consume(
-                self._queue, self._received, callback=lambda _ok: self.ready()
+                self._queue,
+                self._received,
+                arguments={"x-consumer-timeout": _HOLD_MS},
+                callback=lambda _ok: self.ready(),
             ),
         )
 

@@ -18,7 +18,7 @@ from flows.operators.embed import Embedder
 from tests.chaos.harness import Flows, queue_depth
 from tests.conftest import Place
 from tests.oracle import wait_in_sync
-from tests.processes import ROOT
+from tests.processes import ROOT, FlowProcess
 
 TEXTS = {
     "zh": "更改流会把数据库中的每次修改立即发送到消息队列，然后更新向量索引。",
@@ -77,6 +77,25 @@ def test_languages_code_and_searches_with_the_real_model(place: Place, model: Em
     assert CODE in record["cleaned_content"]
     chunks = payloads(place, vectors_of("repositories"))
     assert "".join(c["content"] for c in chunks).split() == CODE.split()
+
+
+def test_the_whole_pipeline_in_one_process(place: Place, model: Embedder) -> None:
+    posts = place.database.posts
+    posts.insert_many([{"_id": i, "content": f"Post number {i}."} for i in range(20)])
+    log = place.folder / "pipeline.log"
+    with FlowProcess("flows.pipeline", place.environment, log) as process:
+        wait_in_sync(place.database, place.qdrant, model, 90, process.check)
+        posts.update_many({"_id": {"$lt": 5}}, {"$set": {"content": "Another text."}})
+        posts.delete_many({"_id": {"$gte": 15}})
+        wait_in_sync(place.database, place.qdrant, model, 60, process.check)
+        assert process.terminate() == 0
+
+
+@pytest.mark.parametrize("flow", ["cdc", "features", "pipeline"])
+def test_a_flow_can_be_drawn(flow: str) -> None:
+    command = [sys.executable, "-m", "bytewax.visualize", f"flows.{flow}", "-o", "mermaid"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout.startswith("flowchart TD")
 
 
 def test_poison_ends_in_the_dead_letter_queue_and_its_neighbours_arrive(place: Place) -> None:

@@ -164,7 +164,7 @@ def test_a_rename_into_place_is_read_once(place: Place) -> None:
 REORDERED = "the message that came first on a channel comes last after its consumer has died"
 
 
-@pytest.mark.xfail(strict=True, reason=REORDERED)
+@pytest.mark.xfail(strict=False, reason=REORDERED)  # by chance, half of the deaths keep it
 def test_what_was_not_acknowledged_comes_again_in_its_order(place: Place) -> None:
     """The order of equal versions, and of messages without one, is that of the queue."""
     channel = place.channel()
@@ -173,7 +173,7 @@ def test_what_was_not_acknowledged_comes_again_in_its_order(place: Place) -> Non
     bodies = [str(number).encode() for number in range(10)]
     for body in bodies:
         channel.basic_publish("", place.queue, body)
-    for _ in range(3):
+    for _ in range(8):
         consumed = Consumed(place.rabbitmq, place.queue).live_and_die(len(bodies))
         assert [delivery.body for delivery in consumed] == bodies
     channel.connection.close()
