@@ -26,7 +26,7 @@ def chunker() -> Chunker:
 
 def documents(chunks: int, seed: int = 1) -> tuple[list[Document], list[str]]:
     """Documents of all types, in a random order, of about so many chunks; and their chunks."""
-    cut = chunk(lambda cutter=chunker(): cutter)  # type: ignore[misc]
+    cutter = chunker()
     every = list(corpus())
     random.Random(seed).shuffle(every)
     taken: list[Document] = []
@@ -34,9 +34,8 @@ def documents(chunks: int, seed: int = 1) -> tuple[list[Document], list[str]]:
     for collection, document in every:
         if len(texts) >= chunks:
             break
-        prepared = prepare(collection, document, cut)
         taken.append((collection, document))
-        texts += [piece.content for piece in prepared.chunks]
+        texts += texts_of([taken[-1]], cutter)
     return taken, texts
 
 
@@ -47,6 +46,15 @@ def prepare(
     (message,) = messages([(collection, document)], ["q"], version)
     prepared: Prepared = cut(clean(decode(Delivery("q", message.body, message.headers))))
     return prepared
+
+
+def texts_of(some: Iterable[Document], cutter: Chunker) -> list[str]:
+    """The chunks of documents, in their order."""
+    return [
+        piece.content
+        for collection, document in some
+        for piece in prepare(collection, document, chunk(lambda: cutter)).chunks
+    ]
 
 
 def messages(

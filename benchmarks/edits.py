@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Sequence
+from pydoc_data.topics import topics
 from statistics import mean
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ from benchmarks.report import Measured
 from connectors.qdrant import QdrantStore
 from flows.features import build
 from flows.operators.index import Indexer
-from models import DOCUMENT_TYPES, Delivery, DeadLetter
+from models import DOCUMENT_TYPES, DeadLetter, Delivery
 from tests.hashing import HashingEmbedder
 
 LEAST_CHUNKS: Final = 100
@@ -48,7 +49,8 @@ class Twin:
 
 def edits(_servers: Servers) -> dict[str, Measured]:
     """Fifty seeded edits of each kind, each of the untouched document."""
-    paragraphs, others, definitions, functions = long_texts()
+    _, _, definitions, functions = long_texts()
+    paragraphs, others = _prose()
     prose, prose_chunks = _costs(_article(paragraphs), paragraphs, insertion(others), _article)
     code, code_chunks = _costs(
         _repository(definitions), definitions, insertion(functions), _repository
@@ -102,6 +104,13 @@ def _costs(
         costs.append(twin.apply([made_of(edit(parts, random.Random(seed)))]))
         twin.apply([document])
     return costs, chunks
+
+
+def _prose() -> tuple[list[str], list[str]]:
+    """Python's own manual in paragraphs, and others to insert."""
+    texts = list(topics.values())
+    paragraphs = "\n\n".join(texts[:40]).split("\n\n")[:500]
+    return paragraphs, [p for p in "\n\n".join(texts[40:]).split("\n\n") if 200 < len(p) < 900]
 
 
 def _article(paragraphs: list[str]) -> Document:

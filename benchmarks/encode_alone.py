@@ -1,17 +1,16 @@
 """The yardstick of embedding: `SentenceTransformer.encode` on the same chunks, and nothing else.
 
-Run as `python -m benchmarks.encode_alone <file with a JSON list of texts> <precision> <batch size>
-<threads>`; batch size 0 finds the best one first. Prints batch size and chunks per second.
+`python -m benchmarks.encode_alone <precision> <threads, 0 for torch's own choice>` loads the model
+and then, for each line on its input, `[batch size, [text, ...]]`, prints the moments of begin and
+end. Batch size 0 is answered with the best one for these texts.
 """
 
 import json
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 SIZES = (8, 16, 24, 32, 64)
-_SAMPLE = 192
 
 
 def main(arguments: list[str]) -> None:
@@ -20,26 +19,26 @@ def main(arguments: list[str]) -> None:
 
     from flows.operators.embed import locate_model
 
-    texts = json.loads(Path(arguments[0]).read_text())
-    precision, size, threads = arguments[1], int(arguments[2]), int(arguments[3])
+    precision, threads = arguments[0], int(arguments[1])
     if threads:
         torch.set_num_threads(threads)
     model: Any = SentenceTransformer(locate_model("")[0], device="cpu")
     model = model.to({"float32": torch.float32, "bfloat16": torch.bfloat16}[precision])
-    rate(model, texts[:32], 16)
-    if not size:
-        size = max(SIZES, key=lambda each: rate(model, texts[:_SAMPLE], each))
+    for line in sys.stdin:
+        size, texts = json.loads(line)
+        if size:
+            print(json.dumps(encode(model, texts, size)), flush=True)
+            continue
+        encode(model, texts[:32], 16)
+        taken = {each: encode(model, texts, each) for each in SIZES}
+        best = min(taken, key=lambda each: taken[each][1] - taken[each][0])
+        print(json.dumps(best), flush=True)
+
+
+def encode(model: Any, texts: list[str], size: int) -> tuple[float, float]:
     begun = time.monotonic()
-    found = rate(model, texts, size)
-    print(
-        json.dumps({"batch_size": size, "rate": found, "begun": begun, "ended": time.monotonic()})
-    )
-
-
-def rate(model: Any, texts: list[str], size: int) -> float:
-    begun = time.perf_counter()
     model.encode(texts, batch_size=size, show_progress_bar=False, normalize_embeddings=True)
-    return len(texts) / (time.perf_counter() - begun)
+    return begun, time.monotonic()
 
 
 if __name__ == "__main__":

@@ -4,68 +4,144 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
-from benchmarks.documents import Document, documents, messages, publish, queues
-from benchmarks.place import ROOT, Place, Servers, on_path, wait_for
+from bson import ObjectId
+
+from benchmarks.documents import Document, chunker, documents, messages, publish, queues, texts_of
+from benchmarks.freshness import find_record
+from benchmarks.place import ROOT, Flow, Place, Servers, wait_for
 from benchmarks.report import Measured
 from flows.operators.embed import resolve_precision
 from ops.stack import free_port
 
-CHUNKS: Final = 1000
-CLUSTER_CHUNKS: Final = 1000
-ROUNDS: Final = 3
+CHUNKS: Final = 250
+SLICES: Final = 8
+CLUSTER_CHUNKS: Final = 700
+CLUSTER_ROUNDS: Final = 2
 
 Line = tuple[float, int, int, float]
 """End of a batch, and up to then: chunks embedded, documents, seconds in the store."""
 
 
 def features(servers: Servers) -> dict[str, Measured]:
-    """Queue to searchable with everything, in turn with the model alone."""
-    some, texts = documents(CHUNKS)
-    file = _texts_file(servers.place(), texts)
+    """Slices of the same documents in turn: the flow, from the queue to the store, then the model
+    alone. The flow's process and the model's both stay up, each idle while the other works.
+    """
+    every, _ = documents(SLICES * CHUNKS)
+    place = servers.place()
     precision = resolve_precision("auto", "cpu")
-    size = 0
-    flow, bare, alone, shares = [], [], [], []
-    for _ in range(ROUNDS):
-        (lines,) = run(servers.place(), some, {})
-        (first, last) = lines[0], lines[-1]
-        chunks, seconds = last[1] - first[1], last[0] - first[0]
-        store = last[3] - first[3]
-        flow.append(chunks / seconds)
-        bare.append(chunks / (seconds - store))
-        shares.append(store / seconds)
-        found = json.loads(
-            on_path(["benchmarks.encode_alone", str(file), precision, str(size), "0"])
-        )
-        size = found["batch_size"]
-        alone.append(found["rate"])
+    log = place.folder / f"log-{place.name}"
+    pairs, shares, cutter = [], [], chunker()
+    with Alone(precision, 0) as alone, place.flow("benchmarks.timed_features", _log(log)) as flow:
+        warm = every[-1]
+        _slice(place, flow, log, [(warm[0], {**warm[1], "_id": "warm"})])
+        size = alone.best_size(texts_of(every[:60], cutter))
+        for some in _slices(every, cutter):
+            texts = texts_of(some, cutter)
+            seconds, store = _slice(place, flow, log, some)
+            begun, ended = alone.encode(texts, size)
+            count = len(texts)
+            pairs.append((count / seconds, count / (seconds - store), count / (ended - begun)))
+            shares.append(store / seconds)
+    place.delete_queues()
+    with_store = [whole / plain for whole, _, plain in pairs]
+    without = [bare / plain for _, bare, plain in pairs]
+    plain_rate = round(median(plain for *_, plain in pairs), 1)
     detail = {
-        "chunks": len(texts),
+        "flow_chunks_per_s": round(median(whole for whole, *_ in pairs), 1),
+        "encode_chunks_per_s": plain_rate,
         "precision": precision,
-        "flow_chunks_per_s": round(median(flow), 1),
-        "encode_chunks_per_s": round(median(alone), 1),
         "encode_batch_size": size,
         "store_share_of_time": round(median(shares), 3),
-        "rounds": [round(f / a, 3) for f, a in zip(flow, alone, strict=True)],
+        "rounds": [round(ratio, 3) for ratio in with_store],
     }
-    without = [b / a for b, a in zip(bare, alone, strict=True)]
+    bare_detail = {
+        "flow_chunks_per_s": round(median(bare for _, bare, _ in pairs), 1),
+        "encode_chunks_per_s": plain_rate,
+        "rounds": [round(ratio, 3) for ratio in without],
+    }
     return {
-        "features_vs_encode": Measured(
-            median(f / a for f, a in zip(flow, alone, strict=True)), detail
-        ),
-        "features_vs_encode_without_store": Measured(
-            median(without),
-            {
-                "flow_chunks_per_s": round(median(bare), 1),
-                "encode_chunks_per_s": round(median(alone), 1),
-                "rounds": [round(ratio, 3) for ratio in without],
-            },
-        ),
+        "features_vs_encode": Measured(median(with_store), detail),
+        "features_vs_encode_without_store": Measured(median(without), bare_detail),
     }
+
+
+def _slices(every: Sequence[Document], cutter: Any) -> Iterator[list[Document]]:
+    """Documents of about `CHUNKS` chunks at a time."""
+    some: list[Document] = []
+    for document in every:
+        some.append(document)
+        if len(texts_of(some, cutter)) >= CHUNKS:
+            yield some
+            some = []
+
+
+def _slice(place: Place, flow: Flow, log: Path, some: Sequence[Document]) -> tuple[float, float]:
+    """Seconds from the first message in the queue to the last chunk in the store, and of these
+    the seconds of the store.
+    """
+    before = _read(log)
+    done, store = (before[0][-1][2], before[0][-1][3]) if before else (0, 0.0)
+    sent = messages(some, queues(place))
+
+    def handled() -> bool:
+        flow.check()
+        found = _read(log)
+        return bool(found) and found[0][-1][2] >= done + len(sent)
+
+    begun = time.monotonic()
+    publish(place, sent)
+    wait_for("all documents of a slice", handled, 300, every=0.1)
+    last = _read(log)[0][-1]
+    return last[0] - begun, last[3] - store
+
+
+class Alone:
+    """The model alone, in a process of its own.
+
+    :param threads: of torch; 0 for its own choice
+    """
+
+    def __init__(self, precision: str, threads: int) -> None:
+        command = [sys.executable, "-m", "benchmarks.encode_alone", precision, str(threads)]
+        self._process = subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def ask(self, size: int, texts: Sequence[str]) -> None:
+        """Let it encode; the answer is to be read."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps([size, texts]) + "\n")
+        self._process.stdin.flush()
+
+    def answer(self) -> Any:
+        """What it made of the oldest question."""
+        assert self._process.stdout is not None
+        return json.loads(self._process.stdout.readline())
+
+    def encode(self, texts: Sequence[str], size: int) -> tuple[float, float]:
+        """The moments at which it began and ended."""
+        self.ask(size, texts)
+        begun, ended = self.answer()
+        return begun, ended
+
+    def best_size(self, texts: Sequence[str]) -> int:
+        """The batch size that it is fastest with."""
+        self.ask(0, texts)
+        return int(self.answer())
+
+    def __enter__(self) -> "Alone":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._process.kill()
+        self._process.wait()
 
 
 def cluster(servers: Servers) -> dict[str, Measured]:
@@ -73,15 +149,16 @@ def cluster(servers: Servers) -> dict[str, Measured]:
     embedded one belongs to a single process.
     """
     some, texts = documents(CLUSTER_CHUNKS, seed=2)
-    file = _texts_file(servers.place(), texts)
     precision = resolve_precision("auto", "cpu")
     environment = {"OMP_NUM_THREADS": "1", "BENCH_STORE": "none"}
     ratios, flows, plain = [], [], []
-    for _ in range(2):
+    for _ in range(CLUSTER_ROUNDS):
         one = _overlap(run(servers.place(), some, environment, partitions=4))
         two = _overlap(run(servers.place(), some, environment, partitions=4, processes=2))
-        single = _encode_in(1, file, precision)
-        double = _encode_in(2, file, precision)
+        with Alone(precision, 1) as first, Alone(precision, 1) as second:
+            _encode_in([first, second], texts[:64])
+            single = _encode_in([first], texts[: len(texts) // 2])
+            double = _encode_in([first, second], texts)
         flows.append(two / one)
         plain.append(double / single)
         ratios.append(flows[-1] / plain[-1])
@@ -143,41 +220,29 @@ def _overlap(logs: list[list[Line]]) -> float:
 
 def _at(lines: list[Line], moment: float) -> float:
     """Chunks embedded at a moment, even within a batch."""
-    for (since, before, *_), (until, after, *_) in zip(lines, lines[1:], strict=False):
+    for (since, before, *_), (until, after, *_) in pairwise(lines):
         if since <= moment <= until:
             return before + (after - before) * (moment - since) / (until - since)
     return float(lines[-1][1] if moment > lines[-1][0] else lines[0][1])
 
 
-def _encode_in(processes: int, file: Path, precision: str) -> float:
-    """Chunks per second of plain `encode` in so many processes at the same time."""
-    texts = json.loads(file.read_text())
-    running = []
-    for index in range(processes):
-        part = file.with_suffix(f".{index}-of-{processes}")
-        part.write_text(json.dumps(texts[index::processes]))
-        command = [sys.executable, "-m", "benchmarks.encode_alone", str(part), precision, "16", "1"]
-        running.append(subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True))
-    found = [json.loads(process.communicate()[0]) for process in running]
-    seconds = max(f["ended"] for f in found) - min(f["begun"] for f in found)
-    return len(texts) / seconds
+def _encode_in(models: Sequence[Alone], texts: Sequence[str]) -> float:
+    """Chunks per second of plain `encode` in these processes at the same time."""
+    for index, model in enumerate(models):
+        model.ask(16, texts[index :: len(models)])
+    moments = [model.answer() for model in models]
+    return len(texts) / (max(end for _, end in moments) - min(begin for begin, _ in moments))
 
 
-def _texts_file(place: Place, texts: list[str]) -> Path:
-    file = place.folder / f"texts-{place.name}.json"
-    file.write_text(json.dumps(texts))
-    return file
+def _log(log: Path) -> dict[str, str]:
+    return {"BENCH_LOG": str(log)}
 
 
 def startup(servers: Servers) -> dict[str, Measured]:
     """From the command to the first message handled, model load included."""
-    from benchmarks.freshness import find_record
-
     found = []
     for _ in range(3):
         place = servers.place()
-        from bson import ObjectId
-
         id_ = ObjectId()
         publish(place, messages([("posts", {"_id": id_, "content": "Hello."})], [place.queue]))
         with place.flow("flows.features") as flow:

@@ -1,4 +1,4 @@
-"""Where a row is measured: private servers, a queue and databases of its own, flows as processes."""
+"""Where a row is measured: private servers, queues and databases of its own, flows as processes."""
 
 import contextlib
 import os

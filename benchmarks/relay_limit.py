@@ -47,7 +47,9 @@ def properties(headers: dict[str, Any]) -> pika.BasicProperties:
     )
 
 
-def tight(stream: Any, checkpoints: Any, port: int, queue: str, total: int) -> None:
+def tight(  # noqa: C901 (the callbacks of one connection)
+    stream: Any, checkpoints: Any, port: int, queue: str, total: int
+) -> None:
     """One thread reads and encodes, the connection's own thread publishes and takes confirms."""
     waiting: deque[tuple[bytes, dict[str, Any]]] = deque()
     sent = confirmed = 0

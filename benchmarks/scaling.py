@@ -8,7 +8,7 @@ from benchmarks.features import run
 from benchmarks.place import Servers
 from benchmarks.report import Measured
 
-DOCUMENTS: Final = 1500
+DOCUMENTS: Final = 1000
 TIMES: Final = 10
 ROUNDS: Final = 3
 
@@ -41,7 +41,9 @@ def _per_document(servers: Servers, some: list[Any], times: int) -> tuple[float,
         for number in range(copies)
         for collection, document in [some[number % len(some)]]
     ]
-    (lines,) = run(servers.place(), corpus, {"BENCH_EMBEDDER": "hashing"}, timeout=900)
+    (lines,) = run(
+        servers.place(), corpus, {"BENCH_EMBEDDER": "hashing", "BENCH_STORE": "memory"}, timeout=900
+    )
     begin = max(0, len(lines) - 1 - max(3, len(lines) * 2 // 3 // times))
     first, last = lines[begin], lines[-1]
     count = last[2] - first[2]

@@ -2,7 +2,8 @@
 
 `BENCH_LOG`: file that gets one JSON line for each batch: moment of its end, chunks embedded so
 far, documents so far, seconds that the store took so far. `BENCH_EMBEDDER=hashing`: without the
-model. `BENCH_STORE=none`: a store that keeps nothing, to see everything else.
+model. `BENCH_STORE=none`: a store that keeps nothing, to see everything else;
+`memory`: one that writes no file.
 """
 
 import json
@@ -13,9 +14,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bytewax.dataflow import Dataflow
+from qdrant_client import QdrantClient
 
+from connectors.qdrant import QdrantStore
 from flows.features import FeatureStore, assemble
 from flows.settings import Settings
+from models import DOCUMENT_TYPES
 from models.points import Key, Stored
 from tests.hashing import HashingEmbedder
 
@@ -73,9 +77,17 @@ class TimedFeatureStore(FeatureStore):
         self._timed: TimedStore | None = None
 
     def _open(self) -> Any:
-        nothing = os.environ.get("BENCH_STORE") == "none"
-        self._timed = TimedStore(NoStore() if nothing else super()._open())
+        self._timed = TimedStore(self._store_named(os.environ.get("BENCH_STORE", "")))
         return self._timed
+
+    def _store_named(self, name: str) -> Any:
+        if name == "none":
+            return NoStore()
+        if name == "memory":
+            store = QdrantStore(QdrantClient(":memory:"), DOCUMENT_TYPES)
+            store.ensure_collections(self.embedder.dimension)
+            return store
+        return super()._open()
 
     def __call__(self, batch: list[Any]) -> list[Any]:
         results = super().__call__(batch)

@@ -92,7 +92,8 @@ class _Consumer(Link):
         self._spool = _Spool()
         self._generation = 0
         self._channel: Channel | None = None
-        self._careful = True
+        self._careful = False
+        self._calm_behind: int | None = None
 
     def take(self, max_count: int, max_bytes: int) -> tuple[list[Delivery], Mark | None]:
         """Messages from the buffer, at least one if there is any.
@@ -120,11 +121,16 @@ class _Consumer(Link):
         self.soon(lambda: self._ack(*mark))
 
     def on_channel(self, channel: Channel) -> None:
-        """Declare, then consume; the first message alone, to see how often it was delivered."""
+        """Declare, then consume; one by one where the last channel met what was delivered often.
+
+        Never with two consumers on a channel: a queue takes back what each of them held, one
+        after the other, and so in another order.
+        """
         self._channel = channel
-        self._careful = True
+        self._calm_behind = None
+        prefetch = 1 if self._careful else self._prefetch
         channel.add_on_cancel_callback(lambda _frame: channel.close())
-        declare_all(channel, self._declarations, lambda: self._consume(channel, 1))
+        declare_all(channel, self._declarations, lambda: self._consume(channel, prefetch))
 
     def on_lost(self) -> None:
         """Forget what came by the lost channel: the broker delivers it again."""
@@ -147,16 +153,19 @@ class _Consumer(Link):
         )
 
     def _received(self, channel: Channel, method: Any, properties: Any, body: bytes) -> None:
+        if channel.is_closing or channel.is_closed:
+            return
         headers = properties.headers or {}
+        often = _deliveries(headers) >= CAREFUL_AFTER
+        if often and not self._careful:
+            self._careful = True
+            channel.close()
+            return
         delivery = Delivery(self._queue, body, headers, method.redelivered, int(time.time() * 1000))
         with self._lock:
             self._buffer.append(self._waiting(method.delivery_tag, delivery))
-        if self._careful and _deliveries(headers) < CAREFUL_AFTER:
-            # A prefetch belongs to a consumer: widening it takes another one.
-            self._careful = False
-            channel.basic_cancel(
-                method.consumer_tag, callback=lambda _frame: self._consume(channel, self._prefetch)
-            )
+        if self._careful and not often and self._calm_behind is None:
+            self._calm_behind = method.delivery_tag
 
     def _waiting(self, tag: int, delivery: Delivery) -> _Waiting:
         size = len(delivery.body)
@@ -176,6 +185,9 @@ class _Consumer(Link):
         channel = self._channel
         if channel is not None and channel.is_open and generation == self._generation:
             channel.basic_ack(tag, multiple=True)
+            if self._calm_behind is not None and tag >= self._calm_behind:
+                self._careful = False
+                channel.close()
 
 
 def _deliveries(headers: dict[str, Any]) -> int:

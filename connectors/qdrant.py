@@ -141,8 +141,9 @@ class QdrantStore:
     def fence_type(self, type_: str, version: int) -> None:
         """Remember the drop of a whole collection: nothing of this version or older comes back."""
         fence = drop_fence_id(type_)
-        known = _version(self._payloads(TOMBSTONES, [fence]).get(fence))
-        self._upsert(TOMBSTONES, [_tombstone(fence, type_, "", max(known, version))])
+        with self._lock:
+            known = _version(self._payloads(TOMBSTONES, [fence]).get(fence))
+            self._upsert(TOMBSTONES, [_tombstone(fence, type_, "", max(known, version))])
 
     def upsert_chunks(
         self, chunks: Sequence[tuple[WritePlan, Chunk]], vectors: Iterable[Any]

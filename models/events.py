@@ -125,6 +125,8 @@ class ChangeEvent:
         version = headers["version"] if fenced else int(time.time()) << 32
         if not _is_integer(version) or not 0 <= version <= _MAX_VERSION:
             raise ValueError(f"version {version!r:.80} is not an integer from 0 to 2**63 - 1")
+        if op == "drop" and not fenced:
+            raise ValueError("a drop must say by its version how far back it goes")
         committed_ms = headers.get("committed_ms", 0)
         return cls(
             op=op,

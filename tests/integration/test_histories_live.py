@@ -161,10 +161,6 @@ def test_a_rename_into_place_is_read_once(place: Place) -> None:
     assert [change.id for change in seen if change.op == "snapshot"] == [1]
 
 
-REORDERED = "the message that came first on a channel comes last after its consumer has died"
-
-
-@pytest.mark.xfail(strict=False, reason=REORDERED)  # by chance, half of the deaths keep it
 def test_what_was_not_acknowledged_comes_again_in_its_order(place: Place) -> None:
     """The order of equal versions, and of messages without one, is that of the queue."""
     channel = place.channel()

@@ -1,0 +1,94 @@
+"""`make bench`: measures every row, prints the table, writes `results.json` and the plot.
+
+python -m benchmarks            all rows
+python -m benchmarks NAME ...   the rows named, and those measured together with them
+"""
+
+import sys
+import time
+import traceback
+from typing import Final
+
+from benchmarks.edits import edits
+from benchmarks.features import cluster, features, startup
+from benchmarks.freshness import freshness, idle_cpu
+from benchmarks.memory import memory
+from benchmarks.place import Servers
+from benchmarks.plot import plot
+from benchmarks.precision import precision
+from benchmarks.relay import relay
+from benchmarks.report import Benchmark, Target, entry, load, save, show
+from benchmarks.scaling import scaling
+
+TARGETS: Final = {
+    "relay_vs_limit": Target("", at_least=0.8),
+    "relay_vs_connection_per_message": Target("", at_least=60),
+    "features_vs_encode": Target("", at_least=0.92),
+    "features_vs_encode_without_store": Target("", at_least=0.97),
+    # Where the processor has no bfloat16 instructions, automatic precision is float32: 1.0.
+    "precision_speedup": Target("", at_least=1.9),
+    "edit_one_paragraph": Target("chunks", at_most=3),
+    "edit_metadata": Target("chunks", at_most=0),
+    "replace_unchanged": Target("chunks", at_most=0),
+    "resnapshot_unchanged": Target("chunks", at_most=0),
+    "move_paragraph": Target("chunks", at_most=4),
+    "freshness_p50_ms": Target("ms", at_most=60),
+    "freshness_p99_ms": Target("ms", at_most=150),
+    "backlog_memory_mb": Target("MB", at_most=150),
+    "idle_cpu_percent": Target("%", at_most=1.5),
+    "scaling_10x": Target("", at_most=1.1),
+    "cluster_vs_encode": Target("", at_least=0.9),
+    "startup_s": Target("s"),
+}
+"""Every row of the table, in its order."""
+
+BENCHMARKS: Final[dict[Benchmark, tuple[str, ...]]] = {
+    relay: ("relay_vs_limit", "relay_vs_connection_per_message"),
+    features: ("features_vs_encode", "features_vs_encode_without_store"),
+    precision: ("precision_speedup",),
+    edits: (
+        "edit_one_paragraph", "edit_metadata", "replace_unchanged", "resnapshot_unchanged",
+        "move_paragraph",
+    ),
+    freshness: ("freshness_p50_ms", "freshness_p99_ms"),
+    memory: ("backlog_memory_mb",),
+    idle_cpu: ("idle_cpu_percent",),
+    scaling: ("scaling_10x",),
+    cluster: ("cluster_vs_encode",),
+    startup: ("startup_s",),
+}  # fmt: skip
+"""What measures which rows."""
+
+
+def main(names: list[str]) -> int:
+    """Exit status 0 if everything could be measured, whether or not the targets are met."""
+    if unknown := set(names) - TARGETS.keys():
+        print(f"no such row: {', '.join(sorted(unknown))}; there are {', '.join(TARGETS)}")
+        return 2
+    rows = load()
+    done: list[str] = []
+    failed = False
+    with Servers() as servers:
+        for benchmark, measures in BENCHMARKS.items():
+            if names and not set(names) & set(measures):
+                continue
+            begun = time.monotonic()
+            try:
+                found = benchmark(servers)
+            except Exception:  # noqa: BLE001 (one row's failure must not cost the others)
+                traceback.print_exc()
+                failed = True
+                continue
+            for name, measured in found.items():
+                rows[name] = entry(name, TARGETS[name], measured)
+                done.append(name)
+                print(f"{name}: {rows[name]['value']:g}", flush=True)
+            print(f"  ({time.monotonic() - begun:.0f} s)", flush=True)
+            save(rows, list(TARGETS))
+    show(rows, [name for name in TARGETS if name in done])
+    plot(rows)
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
