@@ -1,0 +1,58 @@
+"""Every row of the benchmark table is measured, explained and written down in one form."""
+
+import json
+
+import pytest
+
+from benchmarks.__main__ import BENCHMARKS, TARGETS
+from benchmarks.report import RESULTS, Measured, Target, entry
+from tests.processes import ROOT
+
+ROWS = {
+    "relay_vs_limit", "relay_vs_connection_per_message", "features_vs_encode",
+    "features_vs_encode_without_store", "precision_speedup", "edit_one_paragraph",
+    "edit_metadata", "replace_unchanged", "resnapshot_unchanged", "move_paragraph",
+    "freshness_p50_ms", "freshness_p99_ms", "backlog_memory_mb", "idle_cpu_percent",
+    "scaling_10x", "cluster_vs_encode", "startup_s",
+}  # fmt: skip
+
+
+def test_every_row_has_a_target_and_a_benchmark() -> None:
+    assert set(TARGETS) == ROWS
+    measured = [name for names in BENCHMARKS.values() for name in names]
+    assert sorted(measured) == sorted(ROWS)
+
+
+def test_every_row_is_explained() -> None:
+    text = (ROOT / "benchmarks" / "README.md").read_text()
+    assert [name for name in ROWS if f"| `{name}` |" not in text] == []
+
+
+@pytest.mark.parametrize(
+    ("target", "value", "holds", "met"),
+    [
+        (Target("", at_least=0.8), 0.8, True, True),
+        (Target("", at_least=0.8), 0.79, True, False),
+        (Target("ms", at_most=60), 60, True, True),
+        (Target("ms", at_most=60), 61, True, False),
+        (Target("", at_least=1.9), 2.5, False, False),
+        (Target("s"), 9, True, None),
+    ],
+)
+def test_a_target_is_met_only_as_written(
+    target: Target, value: float, holds: bool, met: bool | None
+) -> None:
+    assert entry("row", target, Measured(value, holds=holds))["met"] is met
+
+
+def test_results_have_one_form() -> None:
+    written = json.loads(RESULTS.read_text())
+    assert written["machine"]["cores"]
+    names = [row["name"] for row in written["rows"]]
+    assert len(names) == len(set(names))
+    assert set(names) <= ROWS
+    for row in written["rows"]:
+        assert row["target"] == str(TARGETS[row["name"]])
+        assert row["unit"] == TARGETS[row["name"]].unit
+        again = Measured(row["value"], holds=row["met"] is not False)
+        assert row["met"] in (TARGETS[row["name"]].met_by(again), False)
