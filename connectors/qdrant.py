@@ -14,19 +14,20 @@ from qdrant_client import models as q
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
 from connectors.errors import ConfigurationError, Patience
+from connectors.points import (
+    MAX_POINTS,
+    bounded,
+    set_payload,
+    size_of_point,
+    tombstone,
+    version_in,
+)
 from models import Chunk, record_id
 from models.identity import drop_fence_id
 from models.points import Key, Stored, WritePlan
 
 VECTOR_NAME = "dense"
 TOMBSTONES = "tombstones"
-
-MAX_POINTS = 128
-"""Points in one request."""
-MAX_BYTES = 8 * 2**20
-"""Estimated size of one request; a larger point goes alone."""
-MAX_POINT_BYTES = 30 * 2**20
-"""A server's default request limit is 32 MiB: what is larger can never be stored."""
 
 _RECORD_INDEXES = {
     "entry_id": q.PayloadSchemaType.KEYWORD,
@@ -123,10 +124,14 @@ class QdrantStore:
                 q.PayloadSelectorExclude(exclude=["cleaned_content"]),
             )
             chunks = self._chunks_of(type_, [key for key in some if key in list_chunks])
-            dropped = _version(tombstones.get(drop_fence_id(type_)))
+            dropped = version_in(tombstones.get(drop_fence_id(type_)))
             for key in some:
                 record = records.get(record_id(*key))
-                versions = (_version(record), _version(tombstones.get(record_id(*key))), dropped)
+                versions = (
+                    version_in(record),
+                    version_in(tombstones.get(record_id(*key))),
+                    dropped,
+                )
                 stored[key] = Stored(max(versions), record, chunks.get(key))
         return stored
 
@@ -135,15 +140,15 @@ class QdrantStore:
         fields = q.PayloadSelectorInclude(include=["entry_id", "version", "chunk_ids"])
         for _, payload in self._scroll(cleaned(type_), None, fields):
             # Compared here: Qdrant's range filters compare as 64-bit floats.
-            if _version(payload) <= older_than:
+            if version_in(payload) <= older_than:
                 yield Key(type_, payload["entry_id"]), payload
 
     def fence_type(self, type_: str, version: int) -> None:
         """Remember the drop of a whole collection: nothing of this version or older comes back."""
         fence = drop_fence_id(type_)
         with self._lock:
-            known = _version(self._payloads(TOMBSTONES, [fence]).get(fence))
-            self._upsert(TOMBSTONES, [_tombstone(fence, type_, "", max(known, version))])
+            known = version_in(self._payloads(TOMBSTONES, [fence]).get(fence))
+            self._upsert(TOMBSTONES, [tombstone(fence, type_, "", max(known, version))])
 
     def upsert_chunks(
         self, chunks: Sequence[tuple[WritePlan, Chunk]], vectors: Iterable[Any]
@@ -178,7 +183,7 @@ class QdrantStore:
         removed = [plan for plan in plans if plan.record is None]
         self._upsert(
             TOMBSTONES,
-            [_tombstone(record_id(*plan.key), *plan.key, plan.version) for plan in removed],
+            [tombstone(record_id(*plan.key), *plan.key, plan.version) for plan in removed],
         )
         for type_ in {plan.key.type for plan in plans}:
             some = [plan for plan in plans if plan.key.type == type_]
@@ -301,7 +306,7 @@ class QdrantStore:
                 return
 
     def _upsert(self, collection: str, points: Iterable[q.PointStruct]) -> None:
-        for some in bounded(points, _size):
+        for some in bounded(points, size_of_point):
             self._call(
                 lambda some=some: self._client.upsert(collection, some, wait=True)  # type: ignore[misc]
             )
@@ -318,10 +323,10 @@ class QdrantStore:
         for plan in plans:
             if plan.retagged:
                 operations.append(
-                    _set_payload({**plan.metadata, "version": plan.version}, plan.retagged)
+                    set_payload({**plan.metadata, "version": plan.version}, plan.retagged)
                 )
             operations += [
-                _set_payload({"position": position, "version": plan.version}, [id_])
+                set_payload({"position": position, "version": plan.version}, [id_])
                 for id_, position in plan.moved.items()
             ]
         for start in range(0, len(operations), MAX_POINTS):
@@ -335,7 +340,7 @@ class QdrantStore:
         by_version: dict[int, list[str]] = {}
         for plan in plans:
             by_version.setdefault(plan.version, []).append(record_id(*plan.key))
-        operations = [_set_payload({"version": v}, ids) for v, ids in by_version.items()]
+        operations = [set_payload({"version": v}, ids) for v, ids in by_version.items()]
         for start in range(0, len(operations), MAX_POINTS):
             some = operations[start : start + MAX_POINTS]
             self._call(
@@ -351,54 +356,6 @@ class QdrantStore:
             return self._patience.call(once)
         except (UnexpectedResponse, grpc.RpcError) as error:
             raise Refused(str(error)) from error
-
-
-def bounded(
-    items: Iterable[T],
-    size: Callable[[T], int],
-    max_count: int = MAX_POINTS,
-    max_bytes: int = MAX_BYTES,
-) -> Iterator[list[T]]:
-    """Cut `items` into lists of at most `max_count` items and, where no single item is larger,
-    `max_bytes` in sum of `size(item)`.
-    """
-    some: list[T] = []
-    total = 0
-    for item in items:
-        bytes_ = size(item)
-        if some and (len(some) == max_count or total + bytes_ > max_bytes):
-            yield some
-            some, total = [], 0
-        some.append(item)
-        total += bytes_
-    if some:
-        yield some
-
-
-def _size(point: q.PointStruct) -> int:
-    payload = point.payload or {}
-    text = sum(len(v.encode()) if isinstance(v, str) else 40 * len(v) if isinstance(v, list) else 16
-               for v in payload.values())  # fmt: skip
-    size = text + (16 * 384 if point.vector else 0) + 200
-    if size > MAX_POINT_BYTES:
-        raise ValueError(
-            f"a point of {size:,} bytes is larger than what a Qdrant server takes "
-            f"({MAX_POINT_BYTES:,} bytes)"
-        )
-    return size
-
-
-def _set_payload(payload: Mapping[str, Any], ids: Sequence[str]) -> q.SetPayloadOperation:
-    return q.SetPayloadOperation(set_payload=q.SetPayload(payload=dict(payload), points=list(ids)))
-
-
-def _tombstone(id_: str, type_: str, entry_id: str, version: int) -> q.PointStruct:
-    payload = {"type": type_, "entry_id": entry_id, "version": version, "deleted_at": time.time()}
-    return q.PointStruct(id=id_, vector={}, payload=payload)
-
-
-def _version(payload: Mapping[str, Any] | None) -> int:
-    return int(payload["version"]) if payload else -1
 
 
 def _is_away(error: BaseException) -> bool:

@@ -7,8 +7,7 @@ an operator of its own can run before the batch ahead of it has been written.
 import logging
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from hashlib import sha256
+from dataclasses import dataclass
 
 # On Python 3.10 Bytewax cannot read collections.abc.Callable in an operator's signature.
 from typing import Any, Callable, Protocol  # noqa: UP035
@@ -19,8 +18,9 @@ from bytewax.dataflow import Stream, operator
 
 from flows.operators.embed import TextEmbedder, Vectors
 from flows.operators.metrics import CHUNKS_REUSED, DOCUMENTS, FRESHNESS
+from flows.operators.plan import collapse, key_of, leftovers_of, plan, removal
 from flows.operators.prepare import dead_at
-from models import Chunk, DeadLetter, Document
+from models import Chunk, DeadLetter
 from models.identity import partition_of
 from models.points import Key, Stored, WritePlan
 from models.prepared import Prepared
@@ -29,8 +29,6 @@ log = logging.getLogger(__name__)
 
 CHUNKS_PER_WRITE = 256
 """New chunks that are embedded and then written at a time."""
-
-METADATA_FIELDS = ("author_id", "platform", "link", "name")
 
 
 class Store(Protocol):
@@ -119,13 +117,13 @@ class Indexer:
     def _apply(self, run: list[Prepared]) -> list[Indexed | DeadLetter]:
         newest = collapse(run)
         superseded = [
-            Indexed(_key(p), "superseded")
+            Indexed(key_of(p), "superseded")
             for p in run
-            if newest[_key(p)].delivery is not p.delivery
+            if newest[key_of(p)].delivery is not p.delivery
         ]
         # A redelivered change may have been half written by a process that was killed: chunks
         # can exist that no record names. Everybody else's chunks are named by their record.
-        unsure = {_key(p) for p in run if p.delivery.redelivered or p.event.op == "repair"}
+        unsure = {key_of(p) for p in run if p.delivery.redelivered or p.event.op == "repair"}
         return [*superseded, *self._write(list(newest.values()), unsure)]
 
     def _write(self, changes: list[Prepared], unsure: set[Key]) -> list[Indexed | DeadLetter]:
@@ -135,7 +133,7 @@ class Indexer:
         try:
             return list(self._write_together(changes, unsure))
         except self._rejections as error:
-            keys = {_key(change) for change in changes}
+            keys = {key_of(change) for change in changes}
             if len(changes) > 1:
                 return [result for change in changes for result in self._write([change], keys)]
             return [dead_at("index")(changes[0], error), *self._retract(changes[0], keys)]
@@ -146,17 +144,17 @@ class Indexer:
         return self._write_together([_without_document(change)], keys)
 
     def _write_together(self, changes: list[Prepared], unsure: set[Key]) -> list[Indexed]:
-        stored = self._store.read([_key(change) for change in changes], unsure)
+        stored = self._store.read([key_of(change) for change in changes], unsure)
         plans: list[WritePlan] = []
         results: list[Indexed] = []
         fresh: list[Prepared] = []
         leftovers: list[tuple[Key, str]] = []
         for change in changes:
-            key = _key(change)
+            key = key_of(change)
             plan_ = plan(change, stored[key], self._embedder.name)
             if plan_ is None:
                 results.append(Indexed(key, "stale"))
-                leftovers += _leftovers(key, stored[key])
+                leftovers += leftovers_of(key, stored[key])
                 continue
             plans.append(plan_)
             fresh.append(change)
@@ -195,7 +193,7 @@ class Indexer:
         event = change.event
         self._store.fence_type(event.type, event.version)
         removals = (
-            _removal(key, event.version, record.get("chunk_ids", ()))
+            removal(key, event.version, record.get("chunk_ids", ()))
             for key, record in list(self._store.live(event.type, event.version))
             if self._owns(change.delivery.queue, key)
         )
@@ -208,129 +206,14 @@ class Indexer:
         return count < 2 or self._queues[partition_of(*key, count)] == queue
 
 
-def plan(change: Prepared, stored: Stored, model: str) -> WritePlan | None:
-    """The writes that bring a document from what is stored to a change.
-
-    :param model: name of the embedder; chunks of another one are embedded again
-    :returns: None where something newer is stored
-    """
-    event = change.event
-    version = event.version if event.fenced else max(event.version, stored.version)
-    if version < stored.version:
-        return None
-    key = _key(change)
-    record = stored.record or {}
-    old = stored.chunks
-    document = change.document
-    if document is None:
-        return _removal(key, version, old if old is not None else record.get("chunk_ids", ()))
-
-    metadata = document.metadata()
-    ids = tuple(chunk.id for chunk in change.chunks)
-    if old is None:
-        same_model = record.get("model") == model
-        old = {
-            id_: {**record, "position": position, "model": model if same_model else None}
-            for position, id_ in enumerate(record.get("chunk_ids", ()))
-        }
-    upserts = tuple(c for c in change.chunks if c.id not in old or old[c.id]["model"] != model)
-    written = {chunk.id for chunk in upserts}
-    kept = [chunk for chunk in change.chunks if chunk.id not in written]
-    retagged = tuple(c.id for c in kept if _tags(old[c.id]) != _tags(metadata))
-    moved = {c.id: c.position for c in kept if old[c.id]["position"] != c.position}
-    alive = set(ids)
-    deletes = tuple(id_ for id_ in old if id_ not in alive)
-    hash_ = content_hash(document)
-    return WritePlan(
-        key=key,
-        version=version,
-        upserts=upserts,
-        metadata=metadata,
-        model=model,
-        retagged=retagged,
-        moved=moved,
-        deletes=deletes,
-        kept=len(kept),
-        record={
-            **metadata,
-            "cleaned_content": cleaned_content(document),
-            "content_hash": hash_,
-            "chunk_ids": list(ids),
-            "model": model,
-            "version": version,
-        },
-        refresh_only=(
-            event.op != "repair"
-            and not (upserts or retagged or moved or deletes)
-            and record.get("content_hash") == hash_
-            and record.get("model") == model
-            and list(record.get("chunk_ids", ())) == list(ids)
-            and _tags(record) == _tags(metadata)
-        ),
-    )
-
-
-def collapse(run: Iterable[Prepared]) -> dict[Key, Prepared]:
-    """The newest change of each document; of equal versions, the last.
-
-    A change without a version of its own is as new as the newest one before it, and takes its
-    version over.
-    """
-    newest: dict[Key, Prepared] = {}
-    for change in run:
-        key = _key(change)
-        other = newest.get(key)
-        if other is None or change.event.version >= other.event.version:
-            newest[key] = change
-        elif not change.event.fenced:
-            event = replace(change.event, version=other.event.version)
-            newest[key] = replace(change, event=event)
-    return newest
-
-
-def _leftovers(key: Key, stored: Stored) -> list[tuple[Key, str]]:
-    """Chunks that no record names: a change was half written, and is older than what came since."""
-    named = set((stored.record or {}).get("chunk_ids", ()))
-    return [(key, id_) for id_ in stored.chunks or () if id_ not in named]
-
-
-def _removal(key: Key, version: int, chunk_ids: Iterable[str]) -> WritePlan:
-    return WritePlan(key=key, version=version, deletes=tuple(chunk_ids))
-
-
-def _without_document(change: Prepared) -> Prepared:
-    return Prepared(change.delivery, change.event, failed=True)
-
-
-def _key(change: Prepared) -> Key:
-    return Key(change.event.type, change.event.entry_id)
-
-
-def _tags(payload: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(payload.get(field) for field in METADATA_FIELDS)
-
-
 def _outcome(plan_: WritePlan) -> str:
     if plan_.record is None:
         return "removed"
     return "refreshed" if plan_.refresh_only else "upserted"
 
 
-def cleaned_content(document: Document) -> str:
-    """The text of a record: all sections, verbatim ones below their path."""
-    return "\n\n".join(
-        f"{section.path}\n{section.text}" if section.verbatim else section.text
-        for section in document.sections
-    )
-
-
-def content_hash(document: Document) -> str:
-    """SHA-256, in hex, over paths and texts of all sections."""
-    digest = sha256()
-    for section in document.sections:
-        for part in (section.path.encode(), section.text.encode()):
-            digest.update(len(part).to_bytes(8, "big") + part)
-    return digest.hexdigest()
+def _without_document(change: Prepared) -> Prepared:
+    return Prepared(change.delivery, change.event, failed=True)
 
 
 def _runs(batch: Iterable[Prepared]) -> Iterator[list[Prepared]]:

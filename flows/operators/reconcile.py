@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-from flows.operators.index import METADATA_FIELDS, cleaned_content, content_hash
+from flows.operators.plan import METADATA_FIELDS, cleaned_content, content_hash
 from models import Change
 from models.points import Key
 from models.prepared import Prepared

@@ -10,7 +10,8 @@ from qdrant_client import QdrantClient
 
 from connectors.qdrant import TOMBSTONES, QdrantStore, cleaned, vectors_of
 from flows.operators.embed import Vectors
-from flows.operators.index import Indexed, Indexer, collapse, plan
+from flows.operators.index import Indexed, Indexer
+from flows.operators.plan import collapse, plan
 from models import DOCUMENT_TYPES, ChangeEvent, DeadLetter, Delivery, Post, Section
 from models.chunks import number_chunks
 from models.points import Key, Stored

@@ -1,0 +1,71 @@
+"""Points and requests of Qdrant: their form, and their bounds."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+from qdrant_client import models as q
+
+MAX_POINTS = 128
+"""Points in one request."""
+MAX_BYTES = 8 * 2**20
+"""Estimated size of one request; a larger point goes alone."""
+MAX_POINT_BYTES = 30 * 2**20
+"""A server's default request limit is 32 MiB: what is larger can never be stored."""
+
+T = TypeVar("T")
+
+
+def bounded(
+    items: Iterable[T],
+    size: Callable[[T], int],
+    max_count: int = MAX_POINTS,
+    max_bytes: int = MAX_BYTES,
+) -> Iterator[list[T]]:
+    """Cut `items` into lists of at most `max_count` items and, where no single item is larger,
+    `max_bytes` in sum of `size(item)`.
+    """
+    some: list[T] = []
+    total = 0
+    for item in items:
+        bytes_ = size(item)
+        if some and (len(some) == max_count or total + bytes_ > max_bytes):
+            yield some
+            some, total = [], 0
+        some.append(item)
+        total += bytes_
+    if some:
+        yield some
+
+
+def size_of_point(point: q.PointStruct) -> int:
+    """Estimated bytes of a point in a request.
+
+    :raises ValueError: no server would take it
+    """
+    payload = point.payload or {}
+    text = sum(len(v.encode()) if isinstance(v, str) else 40 * len(v) if isinstance(v, list) else 16
+               for v in payload.values())  # fmt: skip
+    size = text + (16 * 384 if point.vector else 0) + 200
+    if size > MAX_POINT_BYTES:
+        raise ValueError(
+            f"a point of {size:,} bytes is larger than what a Qdrant server takes "
+            f"({MAX_POINT_BYTES:,} bytes)"
+        )
+    return size
+
+
+def set_payload(payload: Mapping[str, Any], ids: Sequence[str]) -> q.SetPayloadOperation:
+    """The operation that sets these fields of these points, and leaves their vectors alone."""
+    return q.SetPayloadOperation(set_payload=q.SetPayload(payload=dict(payload), points=list(ids)))
+
+
+def tombstone(id_: str, type_: str, entry_id: str, version: int) -> q.PointStruct:
+    """The point that says up to which version a document, or a collection, is gone."""
+    payload = {"type": type_, "entry_id": entry_id, "version": version, "deleted_at": time.time()}
+    return q.PointStruct(id=id_, vector={}, payload=payload)
+
+
+def version_in(payload: Mapping[str, Any] | None) -> int:
+    """The version that a payload holds; -1 without one, which is older than any."""
+    return int(payload["version"]) if payload else -1
