@@ -26,7 +26,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -250,9 +250,18 @@ class _LocalServer:
 
 
 class RabbitMQNode(_LocalServer):
-    """A RabbitMQ node of our own: guest/guest, no plugins, distribution and epmd private to it."""
+    """A RabbitMQ node of our own: guest/guest, no plugins, distribution and epmd private to it.
+
+    `extra_config` adds lines to its rabbitmq.conf.
+    """
 
     name: ClassVar[str] = "rabbitmq"
+
+    def __init__(
+        self, data_dir: Path, port: int | None = None, extra_config: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(data_dir, port)
+        self.extra_config = dict(extra_config or {})
 
     @property
     def broker(self) -> Broker:
@@ -284,6 +293,7 @@ class RabbitMQNode(_LocalServer):
             "raft.wal_max_size_bytes": "64000000",
             "collect_statistics": "none",
             "collect_statistics_interval": "60000",
+            **self.extra_config,
         }
         (self.data_dir / "rabbitmq.conf").write_text(
             "".join(f"{key} = {value}\n" for key, value in config.items())
@@ -330,20 +340,28 @@ class RabbitMQNode(_LocalServer):
 
 
 class MongoServer(_LocalServer):
-    """A MongoDB-compatible server (SecantusDB), one replica set member; writes survive a kill."""
+    """A MongoDB-compatible server (SecantusDB), one replica set member; writes survive a kill.
+
+    `extra_args` go to its command line, `options` (`tls=true&…`) to its URI.
+    """
 
     name: ClassVar[str] = "mongodb"
 
     def __init__(
-        self, data_dir: Path, port: int | None = None, extra_args: Sequence[str] = ()
+        self,
+        data_dir: Path,
+        port: int | None = None,
+        extra_args: Sequence[str] = (),
+        options: str = "",
     ) -> None:
         super().__init__(data_dir, port)
         self.extra_args = tuple(extra_args)
+        self.options = options
 
     @property
     def uri(self) -> str:
         """The connection string."""
-        return f"mongodb://{HOST}:{self.port}"
+        return f"mongodb://{HOST}:{self.port}" + (f"/?{self.options}" if self.options else "")
 
     def _launch(self) -> subprocess.Popen[bytes]:
         # An own empty file, since the server otherwise picks up a configuration from home or /etc.
