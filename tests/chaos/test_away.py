@@ -106,3 +106,28 @@ def test_flows_that_start_before_their_servers_wait_for_them(place: Place) -> No
             for process in flows.running.values():
                 assert process.output().count("is away") <= 3
             assert set(flows.stop().values()) == {0}
+
+
+@pytest.mark.slow
+def test_an_alarm_of_the_broker_only_delays(place: Place, tmp_path: Path) -> None:
+    """Out of disk by its own account, the broker blocks publishers; then it is given space."""
+    node = RabbitMQNode(
+        tmp_path / "own-broker", extra_config={"disk_free_limit.absolute": "900000GB"}
+    )
+    with node:
+        here = replace(place, rabbitmq=RabbitMQSettings(port=node.port))
+        flows = Flows(here)
+        Load(here, seed=2, documents=40).insert_all()
+        with flows.both():
+            deadline = time.monotonic() + 20
+            while "blocked by the broker" not in flows.running["cdc"].output():
+                flows.check()
+                assert time.monotonic() < deadline, flows.running["cdc"].output()
+                time.sleep(0.2)
+            time.sleep(3)
+            flows.check()
+            node.extra_config = {}
+            node.restart()
+            assert settle(here, flows, 60) == []
+            assert set(flows.stop().values()) == {0}
+        assert queue_depth(here, dead_letter_queue(here.queue)) == 0
