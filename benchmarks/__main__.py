@@ -79,6 +79,7 @@ def main(names: list[str]) -> int:
                 traceback.print_exc()
                 failed = True
                 continue
+            rows = load()  # another run may have measured other rows meanwhile
             for name, measured in found.items():
                 rows[name] = entry(name, TARGETS[name], measured)
                 done.append(name)

@@ -16,7 +16,7 @@ from benchmarks.report import Measured
 
 EVENTS: Final = 30_000
 TUTORIAL_EVENTS: Final = 300
-ROUNDS: Final = 3
+ROUNDS: Final = 5
 _EVENT_BYTES: Final = 1500
 _SETTLED: Final = 0.2
 

@@ -1,9 +1,9 @@
 """`flows.features` that writes down what it did when; run by the rows, not by people.
 
-`BENCH_LOG`: file that gets one JSON line for each batch: moment of its end, chunks embedded so
-far, documents so far, seconds that the store took so far. `BENCH_EMBEDDER=hashing`: without the
-model. `BENCH_STORE=none`: a store that keeps nothing, to see everything else;
-`memory`: one that writes no file.
+`BENCH_LOG`: file that gets a JSON line before the first and behind each batch: the moment, and up
+to then chunks embedded, documents, seconds that the store took. `BENCH_EMBEDDER=hashing`: without
+the model. `BENCH_STORE=none`: a store that keeps nothing, to see everything else; `memory`: one
+that writes no file.
 """
 
 import json
@@ -40,6 +40,8 @@ class NoStore:
     def upsert_chunks(self, chunks: Any, vectors: Any) -> None: ...
 
     def finish(self, plans: Any) -> None: ...
+
+    def delete_chunks(self, ids: Any) -> None: ...
 
     def close(self) -> None: ...
 
@@ -90,13 +92,18 @@ class TimedFeatureStore(FeatureStore):
         return super()._open()
 
     def __call__(self, batch: list[Any]) -> list[Any]:
+        if not self._documents:
+            self._note()
         results = super().__call__(batch)
         self._documents += len(batch)
         self._chunks += sum(getattr(result, "embedded", 0) for result in results)
+        self._note()
+        return results
+
+    def _note(self) -> None:
         store = self._timed.seconds if self._timed else 0.0
         line = [time.monotonic(), self._chunks, self._documents, store]
         self._log.write(json.dumps(line) + "\n")
-        return results
 
 
 def flow() -> Dataflow:

@@ -45,7 +45,7 @@ class Publisher(Link):
         self._channel: Channel | None = None
 
     def submit(self, messages: Sequence[Message]) -> None:
-        """Queue messages; waits while more than four windows, or 32 MiB, are already queued."""
+        """Queue messages; waits while more than a window, or 32 MiB, are already queued."""
         with self._lock:
             while self._is_full():
                 self._wait()
@@ -62,7 +62,8 @@ class Publisher(Link):
 
     def _is_full(self) -> bool:
         # the bytes are only added up where there can be many: one large batch is one message
-        return len(self._waiting) > 4 * self._window or self._bytes > _MAX_WAITING
+        # one window ahead is enough: what waits when an epoch ends is sent while nothing is made
+        return len(self._waiting) > self._window or self._bytes > _MAX_WAITING
 
     def _wait(self) -> None:
         self.check()

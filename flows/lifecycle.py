@@ -79,6 +79,7 @@ def drain_on_signals(
     signal.signal(signal.SIGINT, stop)
     sys.excepthook = on_error
     atexit.register(at_exit)
+    log.info("ready: SIGTERM ends this flow in good order")
 
 
 def _leave() -> None:

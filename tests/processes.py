@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -30,6 +31,7 @@ class FlowProcess:
     ) -> None:
         self.module = module
         self.log = log
+        self._began = log.stat().st_size if log.exists() else 0
         with log.open("ab") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "bytewax.run", module, *arguments],
@@ -44,8 +46,17 @@ class FlowProcess:
         self.process.send_signal(signal.SIGKILL)
         assert self.process.wait(10) == -signal.SIGKILL
 
+    def wait_ready(self, timeout: float = 30) -> None:
+        """Wait until the flow has been built: before that, a signal finds plain Python."""
+        deadline = time.monotonic() + timeout
+        while b"ready: SIGTERM" not in self.log.read_bytes()[self._began :]:
+            self.check()
+            assert time.monotonic() < deadline, self.output()[-3000:]
+            time.sleep(0.05)
+
     def terminate(self, timeout: float = 12) -> int:
         """SIGTERM; the exit code."""
+        self.wait_ready()
         self.process.terminate()
         return self.process.wait(timeout)
 

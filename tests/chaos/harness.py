@@ -185,6 +185,8 @@ class Flows:
     def stop(self) -> dict[str, int]:
         """SIGTERM both; their exit codes."""
         for process in self.running.values():
+            process.wait_ready()
+        for process in self.running.values():
             process.process.terminate()
         return {name: process.process.wait(15) for name, process in self.running.items()}
 
