@@ -20,8 +20,7 @@ from flows.operators.embed import lazily
 from flows.operators.index import Indexer
 from models import DOCUMENT_TYPES, Change, ChangeEvent, Delivery, Message, entry_id_of
 from models.identity import record_id
-from tests.hashing import HashingEmbedder
-from tests.unit.bad_input import (
+from tests.chaos.bad_input import (
     BSON_FIELDS,
     BSON_VALUES,
     CASES,
@@ -31,6 +30,7 @@ from tests.unit.bad_input import (
     Case,
     body,
 )
+from tests.hashing import HashingEmbedder
 
 FRAME_MAX = 131_072
 """RabbitMQ's default: the properties of a message must fit into one frame."""
