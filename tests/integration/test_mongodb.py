@@ -202,6 +202,21 @@ def test_lost_history_fails_where_that_is_asked_for(place: Place) -> None:
     assert any("CDC_ON_LOST_HISTORY=resnapshot" in text for text in chain)
 
 
+def test_an_event_larger_than_16_mb_arrives_whole(place: Place) -> None:
+    """An update whose event holds the document twice: the server splits it."""
+    place.database.posts.insert_one({"_id": 1, "a": "x", "b": "y" * 7_000_000})
+
+    def grow(change: Change) -> None:
+        if change.op == "drop" and drops(run.seen) == 2:
+            place.database.posts.update_one({"_id": 1}, {"$set": {"a": "z" * 8_000_000}})
+
+    run = Run(place)
+    seen = run.until(lambda s: s[-1].op == "update", grow)
+    document = seen[-1].document
+    assert document is not None
+    assert (len(document["a"]), len(document["b"])) == (8_000_000, 7_000_000)
+
+
 def test_the_plain_connector_gives_a_database(place: Place) -> None:
     with MongoDatabaseConnector(place.mongo_uri, place.database.name) as database:
         database.posts.insert_one({"_id": 1})

@@ -1,0 +1,106 @@
+"""What the server says, as changes; and waiting for a store that is away."""
+
+import logging
+from typing import Any
+
+import pytest
+from bson import Timestamp
+from qdrant_client import QdrantClient
+from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
+
+from connectors.changes import Reassembly, changes_of, renamed_into
+from connectors.points import bounded
+from connectors.qdrant import QdrantStore, Refused, cleaned
+from models import DOCUMENT_TYPES
+
+TIME = Timestamp(100, 7)
+COLLECTIONS = ["posts", "articles"]
+
+
+def event(op: str, **fields: Any) -> dict[str, Any]:
+    ns = {"db": "twin", "coll": "posts"}
+    return {"_id": {"_data": "t"}, "operationType": op, "clusterTime": TIME, "ns": ns, **fields}
+
+
+def test_fragments_of_a_split_event_make_one() -> None:
+    whole = Reassembly()
+    first = event("update", fullDocument={"_id": 1}, splitEvent={"fragment": 1, "of": 2})
+    last = {"_id": {"_data": "u"}, "updateDescription": {}, "splitEvent": {"fragment": 2, "of": 2}}
+    assert whole.add(first) is None
+    assert whole.pending
+    complete = whole.add(last)
+    assert complete is not None
+    assert (complete["_id"], complete["fullDocument"]) == ({"_data": "u"}, {"_id": 1})
+    assert not whole.pending
+    single = event("insert", splitEvent={"fragment": 1, "of": 1})
+    assert whole.add(single) == single
+
+
+def test_an_update_whose_document_is_gone_says_nothing() -> None:
+    gone = event("update", fullDocument=None, documentKey={"_id": 1})
+    assert list(changes_of(gone, COLLECTIONS, propagate_drops=True)) == []
+
+
+@pytest.mark.parametrize("propagate", [True, False])
+def test_the_end_of_a_database_is_the_drop_of_every_collection(propagate: bool) -> None:
+    dropped = list(changes_of(event("dropDatabase"), COLLECTIONS, propagate_drops=propagate))
+    assert [change.collection for change in dropped] == (COLLECTIONS if propagate else [])
+    assert all(change.version == (100 << 32) | 7 for change in dropped)
+
+
+def test_only_a_rename_into_place_is_read_whole() -> None:
+    assert renamed_into(event("rename", to={"db": "twin", "coll": "posts"}), COLLECTIONS)
+    assert not renamed_into(event("rename", to={"db": "twin", "coll": "archive"}), COLLECTIONS)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ResponseHandlingException(ConnectionRefusedError("refused")),
+        ConnectionError("reset"),
+        UnexpectedResponse(503, "Service Unavailable", b"", None),  # type: ignore[arg-type]
+        UnexpectedResponse(401, "Unauthorized", b"", None),  # type: ignore[arg-type]
+    ],
+)
+def test_a_store_that_is_away_is_waited_for_and_said_once(
+    error: Exception, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = QdrantClient(":memory:")
+    store = QdrantStore(client, DOCUMENT_TYPES)
+    store.ensure_collections(4)
+    scroll, failures = client.scroll, [error] * 3
+
+    def flaky(*arguments: Any, **options: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return scroll(*arguments, **options)
+
+    monkeypatch.setattr(client, "scroll", flaky)
+    monkeypatch.setattr("tenacity.nap.time.sleep", lambda _: None)
+    with caplog.at_level(logging.WARNING, "connectors"):
+        assert list(store.live("posts", 5)) == []
+    assert not failures
+    messages = [record.getMessage() for record in caplog.records]
+    assert [m.split(",")[0].split(" after")[0] for m in messages] == [
+        "Qdrant is away", "Qdrant is back",
+    ]  # fmt: skip
+
+
+def test_a_refused_request_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = QdrantClient(":memory:")
+    store = QdrantStore(client, DOCUMENT_TYPES)
+
+    def refuse(*_arguments: Any, **_options: Any) -> Any:
+        raise UnexpectedResponse(400, "Bad Request", b"no", None)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(client, "scroll", refuse)
+    with pytest.raises(Refused):
+        list(store.live("posts", 5))
+    assert cleaned("posts") == "cleaned_posts"
+
+
+def test_requests_are_bounded_by_count_and_bytes() -> None:
+    sizes = [3, 3, 3, 9, 1]
+    assert list(bounded(sizes, lambda size: size, max_count=2, max_bytes=8)) == [
+        [3, 3], [3], [9], [1],
+    ]  # fmt: skip
