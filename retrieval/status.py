@@ -132,7 +132,11 @@ def _count(client: QdrantClient, collection: str, type_: str | None = None) -> i
         return 0
     only = None
     if type_ is not None:
-        only = q.Filter(must=[q.FieldCondition(key="type", match=q.MatchValue(value=type_))])
+        # without an entry_id it is the fence of a whole collection, which no document left behind
+        only = q.Filter(
+            must=[q.FieldCondition(key="type", match=q.MatchValue(value=type_))],
+            must_not=[q.FieldCondition(key="entry_id", match=q.MatchValue(value=""))],
+        )
     return client.count(collection, only).count
 
 
