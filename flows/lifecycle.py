@@ -39,7 +39,8 @@ def drain_on_signals(
     What cannot be written within eight seconds is left to redelivery, as after a kill -9.
 
     :param stopping: read by the sources
-    :param finish: runs when the dataflow has ended without an error; what it raises is exit code 1
+    :param finish: runs when the dataflow has ended by a signal and without an error; what it
+        raises is exit code 1
     :param close: runs last, also after an error
     """
     failed = threading.Event()
@@ -67,7 +68,9 @@ def drain_on_signals(
 
     def at_exit() -> None:
         try:
-            if not failed.is_set():
+            # The sources end by a signal only. A dataflow that is over without one was left by
+            # another process of its cluster, and what that one held may not have been written.
+            if stopping.is_set() and not failed.is_set():
                 finish()
         except Exception as error:  # noqa: BLE001 (an exit code is all that is left to give)
             on_error(type(error), error, error.__traceback__)
