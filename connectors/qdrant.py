@@ -1,18 +1,16 @@
-"""Qdrant: one client for the embedded store and a server, and the writes of a plan."""
+"""Qdrant: what is read of a document, and the writes of a plan."""
 
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
-from pathlib import Path
 from typing import Any, TypeVar
 from warnings import catch_warnings, simplefilter
 
-import grpc
 from qdrant_client import QdrantClient
 from qdrant_client import models as q
-from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
+from connectors.access import STORE_ERRORS, is_away, meaning
 from connectors.errors import ConfigurationError, Patience
 from connectors.points import (
     MAX_POINTS,
@@ -24,7 +22,7 @@ from connectors.points import (
 )
 from models import Chunk, record_id
 from models.identity import drop_fence_id
-from models.points import Key, Stored, WritePlan
+from models.points import Key, PointsGone, Stored, WritePlan
 
 VECTOR_NAME = "dense"
 TOMBSTONES = "tombstones"
@@ -41,14 +39,7 @@ _CHUNK_INDEXES = {
     "platform": q.PayloadSchemaType.KEYWORD,
     "chunk_hash": q.PayloadSchemaType.KEYWORD,
 }
-_REFUSED_STATUS = {400, 413, 422}
-_REFUSED_GRPC = {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.OUT_OF_RANGE}
-
 T = TypeVar("T")
-
-
-class Refused(ValueError):
-    """The store refused the content of a request; the same request would be refused again."""
 
 
 def cleaned(type_: str) -> str:
@@ -59,28 +50,6 @@ def cleaned(type_: str) -> str:
 def vectors_of(type_: str) -> str:
     """Collection of the chunks of a type."""
     return f"vector_{type_}"
-
-
-def open_client(url: str, path: Path, api_key: str | None = None) -> QdrantClient:
-    """A client of the server at `url`, else of the embedded store in the folder `path`.
-
-    :raises ConfigurationError: the embedded store is in use by another process
-    """
-    with catch_warnings():
-        simplefilter("ignore")
-        if url:
-            return QdrantClient(
-                url=url, api_key=api_key or None, prefer_grpc=True, check_compatibility=False,
-                timeout=60,
-            )  # fmt: skip
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            return QdrantClient(path=str(path), force_disable_check_same_thread=True)
-        except RuntimeError as error:
-            raise ConfigurationError(
-                f"QDRANT_PATH {path} is in use by another process: stop it, or set QDRANT_URL to "
-                "share a server"
-            ) from error
 
 
 class QdrantStore:
@@ -95,7 +64,7 @@ class QdrantStore:
     def __init__(self, client: QdrantClient, types: Iterable[str]) -> None:
         self._client = client
         self._types = tuple(types)
-        self._patience = Patience("Qdrant", _is_away)
+        self._patience = Patience("Qdrant", is_away)
         # The embedded store is a single SQLite connection and plain lists.
         self._lock = threading.RLock()
 
@@ -354,16 +323,7 @@ class QdrantStore:
 
         try:
             return self._patience.call(once)
-        except (UnexpectedResponse, grpc.RpcError) as error:
-            raise Refused(str(error)) from error
-
-
-def _is_away(error: BaseException) -> bool:
-    """Everything but a refusal of the content: a wrong key or a missing collection must cost no
-    document its place.
-    """
-    if isinstance(error, UnexpectedResponse):
-        return error.status_code not in _REFUSED_STATUS
-    if isinstance(error, grpc.RpcError):
-        return getattr(error, "code", lambda: None)() not in _REFUSED_GRPC
-    return isinstance(error, ResponseHandlingException | ConnectionError | TimeoutError)
+        except STORE_ERRORS as error:
+            raise meaning(error) from error
+        except KeyError as error:  # how the embedded store says it
+            raise PointsGone(str(error)) from error

@@ -18,6 +18,8 @@ from warnings import catch_warnings, simplefilter
 
 from qdrant_client import QdrantClient
 
+from connectors.access import QdrantSettings, open_server
+
 SERVER_TIMEOUT_S: Final = 10
 """How long one request to a server may take."""
 
@@ -37,27 +39,23 @@ class _ChangedMeanwhileError(Exception):
 
 
 @contextmanager
-def open_reader(url: str, path: Path, api_key: str | None) -> Iterator[QdrantClient]:
-    """Yield a client on the server at `url`, or on a copy of the embedded store at `path`.
+def open_reader(settings: QdrantSettings) -> Iterator[QdrantClient]:
+    """Yield a client on the server, or on a copy of the embedded store.
 
     The copy is taken now and removed at exit, so later writes are not seen. A server is not
     contacted before the first request.
 
     Raises:
-        StoreUnavailableError: nothing has been stored at `path` yet, or for several seconds no
+        StoreUnavailableError: nothing has been stored yet, or for several seconds no
             consistent copy could be taken.
-        ValueError: `url` is not a URL.
     """
-    if url:
-        client = QdrantClient(
-            url=url, api_key=api_key or None, timeout=SERVER_TIMEOUT_S, check_compatibility=False
-        )
-        with closing(client):
+    if settings.url:
+        with closing(open_server(settings, SERVER_TIMEOUT_S)) as client:
             yield client
         return
     with (
         tempfile.TemporaryDirectory(prefix="twinstream-read-") as folder,
-        closing(_open_copy(path, Path(folder))) as client,
+        closing(_open_copy(settings.path, Path(folder))) as client,
     ):
         yield client
 

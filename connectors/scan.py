@@ -1,6 +1,7 @@
 """Bounded sources over what MongoDB and Qdrant hold now."""
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from hashlib import sha256
 from itertools import islice
 from typing import Any, TypeVar
@@ -10,8 +11,10 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from pymongo import MongoClient
 from qdrant_client import QdrantClient
 
+from connectors.access import is_away
 from connectors.capture import CODEC, operation_time
 from connectors.changes import rows, version_of
+from connectors.errors import Patience
 from connectors.qdrant import cleaned, vectors_of
 from models import Change
 from models.points import Key
@@ -74,20 +77,24 @@ def scan_points(
     client: QdrantClient, types: Iterable[str]
 ) -> Iterator[tuple[Key, str, str, dict[str, Any]]]:
     """Every point of the store: (document, `record` or `chunk`, id, payload with `text_hash`
-    in the place of its text).
+    in the place of its text). A server that goes away meanwhile is waited for.
     """
+    patience = Patience("Qdrant", is_away)
     for type_ in types:
         for kind, name in (("record", cleaned(type_)), ("chunk", vectors_of(type_))):
-            if client.collection_exists(name):
-                for id_, payload in _points(client, name):
+            if patience.call(partial(client.collection_exists, name)):
+                for id_, payload in _points(client, name, patience):
                     entry_id = str(payload.get("entry_id"))
                     yield Key(type_, entry_id), kind, id_, payload
 
 
-def _points(client: QdrantClient, collection: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def _points(
+    client: QdrantClient, collection: str, patience: Patience
+) -> Iterator[tuple[str, dict[str, Any]]]:
     offset: Any = None
     while True:
-        records, offset = client.scroll(collection, limit=500, offset=offset)
+        page = partial(client.scroll, collection, limit=500, offset=offset)
+        records, offset = patience.call(page)
         for record in records:
             payload = dict(record.payload or {})
             text = payload.pop("content", None) or payload.pop("cleaned_content", None) or ""

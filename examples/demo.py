@@ -183,7 +183,7 @@ def _wait(condition: Callable[[], bool], pipeline: Pipeline) -> None:
 
 
 def _search(screen: Screen, pipeline: Pipeline) -> None:
-    with open_reader("", pipeline.store, None) as client:
+    with open_reader(pipeline.store) as client:
         retrieval = RetrievalClient(client, pipeline.embedder)
         for query in SEARCHES:
             screen.title(f"“{query}”")

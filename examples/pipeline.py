@@ -40,7 +40,7 @@ class Pipeline:
     ) -> None:
         self.database = database
         self.flows = flows
-        self.store = settings.qdrant_path
+        self.store = settings.qdrant
         self.embedder = Embedder(
             settings.embedding_model, settings.embedding_device, settings.embedding_precision
         )
@@ -56,7 +56,7 @@ class Pipeline:
     def stored(self) -> State:
         """What is stored now; nothing as long as there is no store."""
         try:
-            with open_reader("", self.store, None) as client:
+            with open_reader(self.store) as client:
                 return stored_state(client, with_vectors=False)
         except StoreUnavailableError:
             return State()

@@ -16,7 +16,8 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
-from connectors.qdrant import QdrantStore, open_client
+from connectors.access import open_client
+from connectors.qdrant import QdrantStore
 from connectors.rabbitmq import (
     RabbitMQSink,
     RabbitMQSource,
@@ -96,7 +97,7 @@ class FeatureStore:
 
     def _open(self) -> QdrantStore:
         settings = self._settings
-        client = open_client(settings.qdrant_url, settings.qdrant_path, settings.qdrant_api_key)
+        client = open_client(settings.qdrant)
         store = self._opened = QdrantStore(client, DOCUMENT_TYPES)
         store.ensure_collections(self.embedder.dimension)
         store.prune_tombstones(time.time() - settings.tombstone_retention_days * 86400)

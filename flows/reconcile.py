@@ -31,11 +31,12 @@ from bytewax.testing import run_main
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
+from connectors.access import STORE_ERRORS, one_line, open_client
 from connectors.broker import queue_names, topology
 from connectors.capture import CODEC
 from connectors.changes import version_of
 from connectors.errors import ConfigurationError
-from connectors.qdrant import QdrantStore, open_client
+from connectors.qdrant import TOMBSTONES, QdrantStore
 from connectors.rabbitmq import RabbitMQConnection, RabbitMQSink
 from connectors.reader import StoreUnavailableError, open_reader
 from connectors.scan import ScanSource, operation_time, scan_documents, scan_points
@@ -185,11 +186,12 @@ class Run:
             )
             # Read before the scan: a repair must lose against every change made since.
             now: Timestamp = operation_time(mongo)
-            store = resources.enter_context(
-                open_reader(settings.qdrant_url, settings.qdrant_path, settings.qdrant_api_key)
-            )
+            store = resources.enter_context(open_reader(settings.qdrant))
+            store.collection_exists(TOMBSTONES)
         except (PyMongoError, StoreUnavailableError) as error:
-            raise ConfigurationError(" ".join(str(error).split())[:300]) from error
+            raise ConfigurationError(one_line(error)) from error
+        except STORE_ERRORS as error:
+            raise ConfigurationError(f"Qdrant is unreachable: {one_line(error)}") from error
         chunker = Chunker(self._embedder.tokenizer, self._embedder.max_tokens)
         sink = RabbitMQSink(settings.rabbitmq, topology(settings.queue, settings.partitions))
         return build(
@@ -284,9 +286,7 @@ class Run:
         """
         settings = self._settings
         try:
-            with closing(
-                open_client(settings.qdrant_url, settings.qdrant_path, settings.qdrant_api_key)
-            ) as client:
+            with closing(open_client(settings.qdrant)) as client:
                 before = time.time() - settings.tombstone_retention_days * 86400
                 pruned = QdrantStore(client, DOCUMENT_TYPES).prune_tombstones(before)
         except ConfigurationError:

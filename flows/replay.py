@@ -87,9 +87,7 @@ def replay(
 
 def _open_store(settings: Settings, stack: ExitStack) -> QdrantStore | None:
     try:
-        client = stack.enter_context(
-            open_reader(settings.qdrant_url, settings.qdrant_path, settings.qdrant_api_key)
-        )
+        client = stack.enter_context(open_reader(settings.qdrant))
     except StoreUnavailableError:
         return None
     return QdrantStore(client, DOCUMENT_TYPES)

@@ -10,6 +10,7 @@ from dotenv import load_dotenv
 from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
 
+from connectors.access import QdrantSettings
 from connectors.errors import ConfigurationError
 from connectors.rabbitmq import RabbitMQSettings
 from flows.operators.embed import locate_model
@@ -31,6 +32,8 @@ VARIABLES = (
     "QDRANT_URL",
     "QDRANT_PATH",
     "QDRANT_API_KEY",
+    "QDRANT_GRPC_PORT",
+    "QDRANT_CA_FILE",
     "EMBEDDING_MODEL",
     "EMBEDDING_DEVICE",
     "EMBEDDING_PRECISION",
@@ -55,9 +58,7 @@ class Settings:
     queue: str
     partitions: int
     prefetch: int
-    qdrant_url: str
-    qdrant_path: Path
-    qdrant_api_key: str = field(repr=False)
+    qdrant: QdrantSettings
     embedding_model: str
     embedding_device: str
     embedding_precision: str
@@ -95,9 +96,13 @@ class Settings:
             queue=read.queue("RABBITMQ_QUEUE_NAME", "default"),
             partitions=read.integer("RABBITMQ_PARTITIONS", 1, 1, 1024),
             prefetch=read.integer("RABBITMQ_PREFETCH", 1000, 1, 65535),
-            qdrant_url=read.url("QDRANT_URL"),
-            qdrant_path=Path(read.text("QDRANT_PATH", ".data/qdrant")),
-            qdrant_api_key=read.text("QDRANT_API_KEY", ""),
+            qdrant=QdrantSettings(
+                url=read.url("QDRANT_URL"),
+                path=Path(read.text("QDRANT_PATH", ".data/qdrant")),
+                api_key=read.text("QDRANT_API_KEY", ""),
+                grpc_port=read.integer("QDRANT_GRPC_PORT", 6334, 1, 65535),
+                ca_file=read.file("QDRANT_CA_FILE"),
+            ),
             embedding_model=read.model("EMBEDDING_MODEL"),
             embedding_device=read.text("EMBEDDING_DEVICE", "auto"),
             embedding_precision=read.choice(

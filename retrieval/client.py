@@ -66,7 +66,7 @@ class RetrievalClient:
         Raises:
             ValueError: the query is blank, `limit` is below 1, or a type is unknown.
             OtherModelError: there are chunks, and all are of other models.
-            qdrant_client.http.exceptions.ApiException: the server does not answer, or refuses.
+            grpc.RpcError: the server does not answer, or refuses.
         """
         if not query.strip():
             raise ValueError("the query is empty")

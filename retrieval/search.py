@@ -8,10 +8,10 @@ import sys
 import textwrap
 from collections.abc import Sequence
 
-from qdrant_client.http.exceptions import ApiException
 from rich.console import Console
 from rich.text import Text
 
+from connectors.access import STORE_ERRORS, one_line
 from connectors.errors import ConfigurationError
 from connectors.reader import StoreUnavailableError, open_reader
 from flows.operators.embed import Embedder
@@ -39,8 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         OSError,
     ) as error:
         return _fail(str(error))
-    except ApiException as error:
-        return _fail(f"Qdrant: {' '.join(str(error).split())}")
+    except STORE_ERRORS as error:
+        return _fail(f"Qdrant: {one_line(error)}")
     if options.json:
         print(json.dumps([dataclasses.asdict(hit) for hit in hits], ensure_ascii=False, indent=2))
     elif hits:
@@ -80,7 +80,7 @@ def _excerpt(console: Console, hit: Hit, lines: int) -> list[Text]:
 
 def _search(query: str, options: argparse.Namespace) -> list[Hit]:
     settings = Settings.from_env()
-    with open_reader(settings.qdrant_url, settings.qdrant_path, settings.qdrant_api_key) as store:
+    with open_reader(settings.qdrant) as store:
         embedder = Embedder(
             settings.embedding_model, settings.embedding_device, settings.embedding_precision
         )

@@ -13,12 +13,12 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 from qdrant_client import QdrantClient
 from qdrant_client import models as q
-from qdrant_client.http.exceptions import ApiException
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from connectors.access import STORE_ERRORS, one_line
 from connectors.errors import ConfigurationError
 from connectors.qdrant import TOMBSTONES, cleaned, vectors_of
 from connectors.rabbitmq import RabbitMQConnection, dead_letter_queue, queue_names
@@ -112,9 +112,7 @@ def _queues(settings: Settings, problems: list[str]) -> dict[str, str]:
 def _store(settings: Settings, problems: list[str]) -> dict[str, Counts]:
     """Documents, chunks and tombstones by type."""
     try:
-        with open_reader(
-            settings.qdrant_url, settings.qdrant_path, settings.qdrant_api_key
-        ) as client:
+        with open_reader(settings.qdrant) as client:
             return {
                 _DOCUMENTS: {type_: _count(client, cleaned(type_)) for type_ in DOCUMENT_TYPES},
                 _CHUNKS: {type_: _count(client, vectors_of(type_)) for type_ in DOCUMENT_TYPES},
@@ -122,7 +120,7 @@ def _store(settings: Settings, problems: list[str]) -> dict[str, Counts]:
             }
     except StoreUnavailableError as error:
         problems.append(f"Qdrant: {error}")
-    except (ApiException, OSError, ValueError) as error:
+    except (*STORE_ERRORS, OSError, ValueError) as error:
         problems.append(_problem("Qdrant", error))
     return {}
 
@@ -160,7 +158,7 @@ def _depths(queues: Mapping[str, str]) -> Text:
 
 
 def _problem(system: str, error: Exception) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = one_line(error)
     # pymongo adds its whole view of the topology behind the first reason.
     return f"{system} is unreachable: {text.split(' (configured timeouts')[0]}"[:300]
 

@@ -96,7 +96,7 @@ def expected_state(
 def stored_state(client: QdrantClient, *, with_vectors: bool) -> State:
     """What the store holds now of every document type.
 
-    :raises qdrant_client.http.exceptions.ApiException: the server does not answer, or refuses
+    :raises STORE_ERRORS of connectors.access: the server does not answer, or refuses
     """
     names = [name for type_ in DOCUMENT_TYPES for name in (cleaned(type_), vectors_of(type_))]
     points = {

@@ -4,7 +4,7 @@ a missing one fails."""
 import os
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,11 @@ from hypothesis import HealthCheck, settings
 from pymongo import MongoClient
 from pymongo.database import Database
 
+from connectors.access import QdrantSettings
 from connectors.rabbitmq import RabbitMQSettings
 from ops.stack import MongoServer, RabbitMQNode, StackError
 from tests.hashing import HashingEmbedder
+from tests.qdrant_server import QdrantServer
 
 settings.register_profile(
     "ci", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
@@ -32,14 +34,17 @@ class Place:
     rabbitmq: RabbitMQSettings
     name: str
     folder: Path
+    server: QdrantServer | None = None
+    """Instead of the embedded store."""
 
     @property
     def queue(self) -> str:
         return f"q-{self.name}"
 
     @property
-    def qdrant(self) -> Path:
-        return self.folder / "qdrant"
+    def qdrant(self) -> QdrantSettings:
+        path = self.folder / "qdrant"
+        return QdrantSettings(path=path) if self.server is None else self.server.settings
 
     @property
     def database(self) -> "Database[dict[str, Any]]":
@@ -57,8 +62,9 @@ class Place:
             "RABBITMQ_DEFAULT_USERNAME": self.rabbitmq.username,
             "RABBITMQ_DEFAULT_PASSWORD": self.rabbitmq.password,
             "RABBITMQ_QUEUE_NAME": self.queue,
-            "QDRANT_PATH": str(self.qdrant),
-            "QDRANT_URL": "",
+            "QDRANT_PATH": str(self.qdrant.path),
+            "QDRANT_URL": self.qdrant.url,
+            "QDRANT_GRPC_PORT": str(self.qdrant.grpc_port),
         }
 
     def channel(self) -> Any:
@@ -117,6 +123,13 @@ def place(rabbitmq: RabbitMQSettings, mongo_uri: str, tmp_path: Path) -> Iterato
     here = Place(mongo_uri, rabbitmq, uuid.uuid4().hex[:12], tmp_path)
     yield here
     here.database.client.drop_database(here.database.name)
+
+
+@pytest.fixture
+def served(place: Place) -> Iterator[Place]:
+    """The same place with a server in place of the embedded store."""
+    with QdrantServer(place.folder / "qdrant-server") as server:
+        yield replace(place, server=server)
 
 
 @pytest.fixture(scope="session")

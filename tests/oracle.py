@@ -1,12 +1,13 @@
 """What "in sync" means, for tests: see `retrieval.sync`."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from pymongo.database import Database
 
+from connectors.access import QdrantSettings
 from connectors.reader import StoreUnavailableError, open_reader
 from flows.operators.chunk import Chunker
 from flows.operators.embed import ChunkingEmbedder
@@ -29,27 +30,50 @@ def fresh(documents: Iterable[tuple[str, Mapping[str, Any]]], embedder: Chunking
 
 
 def differences(
-    database: "Database[dict[str, Any]]", path: Path, embedder: ChunkingEmbedder
+    database: "Database[dict[str, Any]]", store: QdrantSettings, embedder: ChunkingEmbedder
 ) -> list[str]:
-    """How the embedded store at `path` differs from a fresh sync; empty when in sync."""
+    """How a store differs from a fresh sync; empty when in sync."""
     expected = fresh(documents_of(database), embedder)
     try:
-        with open_reader("", path, None) as client:
+        with open_reader(store) as client:
             return compare(expected, stored_state(client, with_vectors=True))
     except StoreUnavailableError as error:
         return [str(error)]
 
 
+def kinds_of_difference(
+    database: "Database[dict[str, Any]]", store: QdrantSettings, embedder: ChunkingEmbedder
+) -> Counter[str]:
+    """Points that differ from a fresh sync: lost, stale, resurrected (of a document that MongoDB
+    does not have) and duplicated (too many of one that it has).
+    """
+    expected = fresh(documents_of(database), embedder)
+    with open_reader(store) as client:
+        stored = stored_state(client, with_vectors=True)
+    kinds: Counter[str] = Counter()
+    for name in {*expected.points, *stored.points}:
+        want, have = expected.points.get(name, {}), stored.points.get(name, {})
+        alive = {point.payload["entry_id"] for point in want.values()}
+        kinds["lost"] += len(want.keys() - have.keys())
+        for id_ in have.keys() - want.keys():
+            known = have[id_].payload["entry_id"] in alive
+            kinds["duplicated" if known else "resurrected"] += 1
+        both = want.keys() & have.keys()
+        shared = [State({name: {i: s[i] for i in both}}, with_vectors=True) for s in (want, have)]
+        kinds["stale"] += len(compare(*shared))
+    return kinds
+
+
 def wait_in_sync(
     database: "Database[dict[str, Any]]",
-    path: Path,
+    store: QdrantSettings,
     embedder: ChunkingEmbedder,
     timeout: float = 60,
     alive: Callable[[], None] = lambda: None,
 ) -> None:
     """Wait until the store is in sync; fails with the differences when it is not in time."""
     deadline = time.monotonic() + timeout
-    while left := differences(database, path, embedder):
+    while left := differences(database, store, embedder):
         alive()
         if time.monotonic() > deadline:
             shown = "\n".join(left[:20])

@@ -7,6 +7,7 @@ an operator of its own can run before the batch ahead of it has been written.
 import logging
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 # On Python 3.10 Bytewax cannot read collections.abc.Callable in an operator's signature.
@@ -22,13 +23,19 @@ from flows.operators.plan import collapse, key_of, leftovers_of, plan, removal
 from flows.operators.prepare import dead_at
 from models import Chunk, DeadLetter
 from models.identity import partition_of
-from models.points import Key, Stored, WritePlan
+from models.points import Key, PointsGone, Stored, WritePlan
 from models.prepared import Prepared
 
 log = logging.getLogger(__name__)
 
 CHUNKS_PER_WRITE = 256
 """New chunks that are embedded and then written at a time."""
+
+RETRIES = 4
+"""How often a write is planned anew because points that it updates were deleted meanwhile."""
+
+TRUST_S = 0.1
+"""How long what was read of a document is relied upon before it is read again."""
 
 
 class Store(Protocol):
@@ -130,10 +137,13 @@ class Indexer:
         """Read, embed and write; on a refusal once more one by one, so that only the document
         which is refused becomes a dead letter.
         """
+        keys = {key_of(change) for change in changes}
         try:
-            return list(self._write_together(changes, unsure))
+            for known_of in (unsure, *[keys] * RETRIES):
+                with suppress(PointsGone):
+                    return list(self._write_together(changes, known_of))
+            raise Rejected("chunks of it disappear as often as it is written")
         except self._rejections as error:
-            keys = {key_of(change) for change in changes}
             if len(changes) > 1:
                 return [result for change in changes for result in self._write([change], keys)]
             return [dead_at("index")(changes[0], error), *self._retract(changes[0], keys)]
@@ -145,9 +155,8 @@ class Indexer:
 
     def _write_together(self, changes: list[Prepared], unsure: set[Key]) -> list[Indexed]:
         stored = self._store.read([key_of(change) for change in changes], unsure)
-        plans: list[WritePlan] = []
+        plans: dict[Key, WritePlan] = {}
         results: list[Indexed] = []
-        fresh: list[Prepared] = []
         leftovers: list[tuple[Key, str]] = []
         for change in changes:
             key = key_of(change)
@@ -155,19 +164,30 @@ class Indexer:
             if plan_ is None:
                 results.append(Indexed(key, "stale"))
                 leftovers += leftovers_of(key, stored[key])
-                continue
-            plans.append(plan_)
-            fresh.append(change)
-            results.append(Indexed(key, _outcome(plan_), len(plan_.upserts), plan_.kept))
-            CHUNKS_REUSED.inc(plan_.kept)
-        self._embed_and_upsert(plans)
-        self._store.finish(plans)
+            else:
+                plans[key] = plan_
+        began = time.monotonic()
+        self._embed_and_upsert(list(plans.values()))
+        overtaken = self._changed(plans, stored) if time.monotonic() - began > TRUST_S else set()
+        for key in overtaken:
+            del plans[key]
+        self._store.finish(list(plans.values()))
         self._store.delete_chunks(leftovers)
-        now_ms = time.time() * 1000
-        for change in fresh:
-            if change.event.committed_ms and change.event.op != "snapshot":
-                FRESHNESS.observe(max(0.0, now_ms - change.event.committed_ms) / 1000)
+        results += [_applied(plan_) for plan_ in plans.values()]
+        _observe_freshness(change for change in changes if key_of(change) in plans)
+        if overtaken:
+            again = [change for change in changes if key_of(change) in overtaken]
+            results += self._write_together(again, overtaken)
         return results
+
+    def _changed(self, keys: Collection[Key], before: Mapping[Key, Stored]) -> set[Key]:
+        """Documents that somebody else has written since they were read.
+
+        A queue has one consumer, but one that was cut off from the broker goes on with what it
+        has, while its successor already writes what came behind that.
+        """
+        now = self._store.read(list(keys), ())
+        return {key for key in keys if now[key].version != before[key].version}
 
     def _embed_and_upsert(self, plans: Sequence[WritePlan]) -> None:
         missing = [(plan_, chunk) for plan_ in plans for chunk in plan_.upserts]
@@ -206,10 +226,19 @@ class Indexer:
         return count < 2 or self._queues[partition_of(*key, count)] == queue
 
 
-def _outcome(plan_: WritePlan) -> str:
+def _applied(plan_: WritePlan) -> Indexed:
+    CHUNKS_REUSED.inc(plan_.kept)
+    outcome = "refreshed" if plan_.refresh_only else "upserted"
     if plan_.record is None:
-        return "removed"
-    return "refreshed" if plan_.refresh_only else "upserted"
+        outcome = "removed"
+    return Indexed(plan_.key, outcome, len(plan_.upserts), plan_.kept)
+
+
+def _observe_freshness(changes: Iterable[Prepared]) -> None:
+    now_ms = time.time() * 1000
+    for change in changes:
+        if change.event.committed_ms and change.event.op != "snapshot":
+            FRESHNESS.observe(max(0.0, now_ms - change.event.committed_ms) / 1000)
 
 
 def _without_document(change: Prepared) -> Prepared:

@@ -19,7 +19,7 @@ from connectors.rabbitmq import dead_letter_queue
 from ops.stack import free_port
 from tests.conftest import Place
 from tests.hashing import HashingEmbedder
-from tests.oracle import differences
+from tests.oracle import differences, kinds_of_difference
 from tests.processes import FlowProcess
 
 FEATURES = "tests.hashing_features"
@@ -125,31 +125,42 @@ class Flows:
     :param recovery: run with a Bytewax recovery directory
     :param workers: `-w` of the features flow
     :param bare: no `-s 1`: epochs of ten seconds
-    :param processes: processes of the capture flow, as one Bytewax cluster
+    :param capture_processes: processes of the capture flow, as one Bytewax cluster
+    :param features_processes: the same of the features flow; needs a Qdrant server
+    :param standby: the processes of the features flow are no cluster: each may take over any queue
     """
 
     place: Place
     partitions: int = 1
     workers: int = 1
-    processes: int = 1
+    capture_processes: int = 1
+    features_processes: int = 1
+    standby: bool = False
     bare: bool = False
     recovery: bool = False
     features: str = FEATURES
     kills: Counter[str] = field(default_factory=Counter)
+    chance: random.Random = field(default_factory=lambda: random.Random(1))
     running: dict[str, FlowProcess] = field(default_factory=dict)
     extra: dict[str, str] = field(default_factory=dict)
+    extra_of: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def start(self, name: str) -> None:
         """Start `cdc` or `features` by its bare command."""
-        if name == "cdc" and self.processes > 1:
-            addresses = ";".join(f"127.0.0.1:{free_port()}" for _ in range(self.processes))
-            for index in range(self.processes):
-                self._start(f"cdc-{index}", ["-i", str(index), "-a", addresses])
-        else:
+        count = self.capture_processes if name == "cdc" else self.features_processes
+        if count == 1:
             self._start(name, [])
+            return
+        addresses = ";".join(f"127.0.0.1:{free_port()}" for _ in range(count))
+        for index in range(count):
+            clustered = ["-i", str(index), "-a", addresses]
+            self._start(f"{name}-{index}", [] if self._stands_by(name) else clustered)
+
+    def _stands_by(self, name: str) -> bool:
+        return self.standby and name.startswith("features")
 
     def _start(self, name: str, arguments: list[str]) -> None:
-        module = self.features if name == "features" else "flows.cdc"
+        module = self.features if name.startswith("features") else "flows.cdc"
         if not self.bare:
             arguments = [*arguments, "-s", "1"]
         if self.recovery:
@@ -159,22 +170,42 @@ class Flows:
                 command = [sys.executable, "-m", "bytewax.recovery", str(folder), "1"]
                 subprocess.run(command, check=True)
             arguments += ["-r", str(folder), "-b", "0"]
-        if name == "features" and self.workers > 1:
+        if name.startswith("features") and self.workers > 1:
             arguments += ["-w", str(self.workers)]
         environment = {
             **self.place.environment,
             "RABBITMQ_PARTITIONS": str(self.partitions),
             **self.extra,
+            **self.extra_of.get(name, {}),
         }
         log = self.place.folder / f"{name}.log"
         self.running[name] = FlowProcess(module, environment, log, arguments)
 
     def kill(self, name: str) -> None:
-        """SIGKILL, proven by the exit code, and start again; all processes of a cluster."""
-        victims = [one for one in self.running if one.split("-")[0] == name]
-        for victim in victims:
-            self.running[victim].kill()
+        """SIGKILL `cdc`, `features` or `qdrant`, proven by the exit code, and start again.
+
+        Of several processes one, at random. Without it a cluster is dead, though its other
+        processes may need a moment to find out: that moment they have, then they are killed too.
+        """
+        if name == "qdrant":
+            assert self.place.server is not None
+            self.place.server.kill()
             self.kills[name] += 1
+            time.sleep(self.chance.uniform(0, 1))
+            self.place.server.start()
+            return
+        group = [one for one in self.running if one.split("-")[0] == name]
+        victim = self.chance.choice(group)
+        self.running[victim].kill()
+        self.kills[name] += 1
+        time.sleep(self.chance.uniform(0, 1) if len(group) > 1 else 0)
+        if self._stands_by(name) and len(group) > 1:
+            self._start(victim, [])
+            return
+        for other in group:
+            if self.running[other].process.poll() is None:
+                self.running[other].kill()
+                self.kills[name] += 1
         self.start(name)
 
     def check(self) -> None:
@@ -209,11 +240,18 @@ class Outcome:
     """What one round of kills came to."""
 
     kills: int
+    documents: int
     writes: int
     lost: int
     stale: int
-    extra: int
+    resurrected: int
+    duplicated: int
     dead_letters: int
+
+    @property
+    def wrong(self) -> int:
+        """Points that differ, and documents that were given up."""
+        return self.lost + self.stale + self.resurrected + self.duplicated + self.dead_letters
 
 
 def kill_round(
@@ -240,15 +278,18 @@ def kill_round(
                 time.sleep(chance.uniform(*gap))
                 flows.check()
                 flows.kill(chance.choice(list(victims)))
-        left = settle(place, flows, timeout)
+        settle(place, flows, timeout)
+        left = kinds_of_difference(place.database, place.qdrant, HashingEmbedder())
         codes = flows.stop()
     assert set(codes.values()) == {0}, codes
     return Outcome(
         kills=sum(flows.kills.values()),
+        documents=documents,
         writes=load.writes,
-        lost=sum("is missing" in line for line in left),
-        stale=sum(" has " in line for line in left),
-        extra=sum("is too much" in line for line in left),
+        lost=left["lost"],
+        stale=left["stale"],
+        resurrected=left["resurrected"],
+        duplicated=left["duplicated"],
         dead_letters=queue_depth(place, dead_letter_queue(place.queue)),
     )
 

@@ -6,11 +6,14 @@ under a load of inserts, updates, replaces, deletes and re-inserts, and ends wit
 
 import argparse
 import itertools
+import random
 import sys
 import tempfile
 import time
 import uuid
 from collections import Counter
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,7 @@ from connectors.rabbitmq import RabbitMQSettings
 from ops.stack import MongoServer, RabbitMQNode
 from tests.chaos.harness import Flows, Outcome, kill_round
 from tests.conftest import Place
+from tests.qdrant_server import QdrantServer
 
 ARRANGEMENTS: list[dict[str, Any]] = [
     {},
@@ -28,10 +32,13 @@ ARRANGEMENTS: list[dict[str, Any]] = [
     {"partitions": 4},
     {"partitions": 4, "workers": 2},
     {"partitions": 4, "workers": 2, "recovery": True},
-    {"partitions": 4, "processes": 2},
+    {"partitions": 4, "capture processes": 2},
+    {"partitions": 4, "features processes": 2},
+    {"partitions": 4, "features processes": 2, "standby": True},
 ]
 COLUMNS = (
-    "arrangement", "rounds", "kills", "writes", "lost", "stale", "extra", "dead letters",
+    "arrangement", "rounds", "kills", "documents", "writes", "lost", "stale", "resurrected",
+    "duplicated", "dead letters",
 )  # fmt: skip
 
 
@@ -54,12 +61,12 @@ def main() -> int:
                 work.mkdir()
                 settings = RabbitMQSettings(port=broker.port)
                 place = Place(mongo.uri, settings, uuid.uuid4().hex[:12], work)
-                seed = arguments.seed + number
-                flows = Flows(place, **arrangement)
-                outcome = kill_round(place, flows, seed, kills=arguments.kills)
+                outcome = _round(place, arrangement, arguments.seed + number, arguments.kills)
                 _add(totals.setdefault(_name(arrangement), Counter()), outcome)
                 print(
-                    f"round {number + 1} of {arguments.rounds}, seed {seed}: {outcome}", flush=True
+                    f"round {number + 1} of {arguments.rounds}, "
+                    f"seed {arguments.seed + number}, {_name(arrangement)}: {outcome}",
+                    flush=True,
                 )
     rows = [[name, *(str(counts[c]) for c in COLUMNS[1:])] for name, counts in totals.items()]
     total = sum(totals.values(), Counter())
@@ -67,7 +74,21 @@ def main() -> int:
     _print(rows)
     if arguments.write:
         _write(arguments.write, rows, arguments.seed)
-    return 1 if total["lost"] or total["stale"] or total["extra"] else 0
+    return 1 if sum(total[column] for column in COLUMNS[5:]) else 0
+
+
+def _round(place: Place, arrangement: dict[str, Any], seed: int, kills: int) -> Outcome:
+    """One arrangement; several processes of the features flow share a server, killed as well."""
+    flows = {key.replace(" ", "_"): value for key, value in arrangement.items()}
+    with ExitStack() as stack:
+        victims = ["cdc", "features"]
+        if "features_processes" in flows:
+            server = stack.enter_context(QdrantServer(place.folder / "qdrant-server"))
+            place = replace(place, server=server)
+            victims.append("qdrant")
+        chance = random.Random(seed)
+        running = Flows(place, **flows, chance=chance)
+        return kill_round(place, running, seed, kills=kills, victims=victims)
 
 
 def _add(counts: Counter[str], outcome: Outcome) -> None:
@@ -84,7 +105,8 @@ def _name(arrangement: dict[str, Any]) -> str:
 def _print(rows: list[list[str]]) -> None:
     table = Table()
     for column in COLUMNS:
-        table.add_column(column, justify="left" if column == COLUMNS[0] else "right")
+        first = column == COLUMNS[0]
+        table.add_column(column, justify="left" if first else "right", no_wrap=first)
     for row in rows:
         table.add_row(*row)
     Console().print(table)
@@ -95,10 +117,12 @@ def _write(file: Path, rows: list[list[str]], seed: int) -> None:
         "# Soak",
         "",
         f"Made by `python -m tests.chaos.soak --write {file}` with seed {seed}.",
-        "A kill is a SIGKILL whose exit code was seen. Lost: points that a fresh sync has and",
-        "the store lacks. Stale: points with another payload or vector. Extra: points that a",
-        "fresh sync does not have (resurrected documents, orphaned or duplicated chunks). Each",
-        "counts lines of the oracle after all changes have arrived.",
+        "A kill is a SIGKILL whose exit code was seen, of either flow, and where two processes of",
+        "the features flow share a server (Qdrant's engine behind its gRPC services, see",
+        "`tests/qdrant_server.py`) also of that. Counted in points, once all changes have arrived.",
+        "Lost: a fresh sync has it, the store does not. Stale: another payload or vector.",
+        "Resurrected: of a document that MongoDB does not have. Duplicated: too many of one that",
+        "it has.",
         "",
         f"| {' | '.join(COLUMNS)} |",
         f"|---{'|--:' * (len(COLUMNS) - 1)}|",

@@ -131,3 +131,63 @@ def test_an_alarm_of_the_broker_only_delays(place: Place, tmp_path: Path) -> Non
             assert settle(here, flows, 60) == []
             assert set(flows.stop().values()) == {0}
         assert queue_depth(here, dead_letter_queue(here.queue)) == 0
+
+
+def test_qdrant_is_killed_and_restarted(served: Place) -> None:
+    """Its engine and gRPC services, see `tests.qdrant_server`."""
+    server = served.server
+    assert server is not None
+    kills = []
+
+    def restart() -> None:
+        server.kill()
+        kills.append(server.running)
+        time.sleep(2.0)
+        server.start()
+
+    flows = Flows(served)
+    under_load(served, flows, restart, times=3)
+    assert kills == [False] * 3
+    log = flows.running["features"].output()
+    assert 1 <= log.count("Qdrant is away") <= 4, log[-3000:]
+    assert log.count("Qdrant is away") == log.count("Qdrant is back")
+
+
+def test_connections_to_qdrant_are_cut(served: Place) -> None:
+    with Proxy(served.qdrant.grpc_port) as proxy:
+        flows = Flows(served, extra={"QDRANT_GRPC_PORT": str(proxy.port)})
+        under_load(served, flows, proxy.cut, times=4)
+        assert proxy.cuts >= 4
+
+
+def test_a_flow_ends_in_time_while_qdrant_is_away(served: Place) -> None:
+    assert served.server is not None
+    load = Load(served, seed=3, documents=30)
+    load.insert_all()
+    flows = Flows(served)
+    with flows.both():
+        assert settle(served, flows, 60) == []
+        served.server.kill()
+        for _ in range(30):
+            load.step()
+        deadline = time.monotonic() + 20
+        while "Qdrant is away" not in flows.running["features"].output():
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert flows.running["features"].terminate(timeout=10) == 0
+        flows.start("features")  # before the server
+        time.sleep(3)
+        flows.check()
+        served.server.start()
+        assert settle(served, flows, 60) == []
+        assert set(flows.stop().values()) == {0}
+    assert queue_depth(served, dead_letter_queue(served.queue)) == 0
+
+
+def test_a_queue_changes_hands_while_its_consumer_still_writes(served: Place) -> None:
+    """The broker loses one of two features processes and gives its queues to the other one."""
+    with Proxy(served.rabbitmq.port) as proxy:
+        flows = Flows(served, partitions=4, features_processes=2, standby=True)
+        flows.extra_of["features-0"] = {"RABBITMQ_PORT": str(proxy.port)}
+        under_load(served, flows, proxy.cut, times=6)
+        assert proxy.cuts >= 6

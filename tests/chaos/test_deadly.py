@@ -48,5 +48,5 @@ def test_what_kills_the_process_each_time_dies_alone(place: Place) -> None:
 
 
 def stored(place: Place) -> set[str]:
-    with open_reader("", place.qdrant, None) as client:
+    with open_reader(place.qdrant) as client:
         return {(r.payload or {})["cleaned_content"] for r in client.scroll(cleaned("posts"))[0]}

@@ -17,7 +17,7 @@ from tests.conftest import Place
         ({"recovery": True}, ("cdc",)),
         ({"bare": True}, ("cdc", "features")),
         ({"partitions": 4, "workers": 2}, ("cdc", "features")),
-        ({"partitions": 4, "processes": 2}, ("cdc", "features")),
+        ({"partitions": 4, "capture_processes": 2}, ("cdc", "features")),
     ],
     ids=str,
 )
@@ -25,4 +25,14 @@ def test_kill_under_load(place: Place, flows: dict[str, Any], victims: tuple[str
     outcome = kill_round(place, Flows(place, **flows), seed=11, kills=4, victims=victims)
     assert outcome.kills >= 4
     assert outcome.writes > 100
-    assert (outcome.lost, outcome.stale, outcome.extra, outcome.dead_letters) == (0, 0, 0, 0)
+    assert outcome.wrong == 0, outcome
+
+
+@pytest.mark.parametrize("standby", [False, True], ids=["cluster", "standby"])
+def test_kill_one_of_two_features_processes(served: Place, standby: bool) -> None:
+    """Both write to one Qdrant server."""
+    flows = Flows(served, partitions=4, features_processes=2, standby=standby)
+    outcome = kill_round(served, flows, seed=12, kills=5, victims=("features", "qdrant"))
+    assert flows.kills["features"]
+    assert flows.kills["qdrant"]
+    assert outcome.wrong == 0, outcome

@@ -46,7 +46,7 @@ def run(place: Place, *command: str) -> subprocess.CompletedProcess[str]:
 
 
 def payloads(place: Place, collection: str) -> list[dict[str, Any]]:
-    with open_reader("", place.qdrant, None) as client:
+    with open_reader(place.qdrant) as client:
         return [dict(r.payload or {}) for r in client.scroll(collection, limit=1000)[0]]
 
 

@@ -66,7 +66,7 @@ def test_reconcile_finds_and_repairs_every_kind_of_damage(place: Place) -> None:
         clean = reconcile(place)
         assert (clean.returncode, clean.stdout.strip()) == (0, "reconcile: nothing is wrong")
         assert flows.running["features"].terminate() == 0
-        client = open_client("", place.qdrant)
+        client = open_client(place.qdrant)
         damage(client)
         client.close()
         found = len(differences(place.database, place.qdrant, HashingEmbedder()))

@@ -8,9 +8,10 @@ from bson import Timestamp
 from qdrant_client import QdrantClient
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
+from connectors.access import Refused
 from connectors.changes import Reassembly, changes_of, renamed_into
 from connectors.points import bounded
-from connectors.qdrant import QdrantStore, Refused, cleaned
+from connectors.qdrant import QdrantStore, cleaned
 from models import DOCUMENT_TYPES
 
 TIME = Timestamp(100, 7)

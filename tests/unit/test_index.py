@@ -1,6 +1,7 @@
 """Index planning and the one step that reads, embeds and writes, on an embedded store in memory."""
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +11,7 @@ from qdrant_client import QdrantClient
 
 from connectors.qdrant import TOMBSTONES, QdrantStore, cleaned, vectors_of
 from flows.operators.embed import Vectors
-from flows.operators.index import Indexed, Indexer
+from flows.operators.index import TRUST_S, Indexed, Indexer
 from flows.operators.plan import collapse, plan
 from models import DOCUMENT_TYPES, ChangeEvent, DeadLetter, Delivery, Post, Section
 from models.chunks import number_chunks
@@ -41,8 +42,8 @@ def change(
 
 
 class World:
-    def __init__(self) -> None:
-        self.client = QdrantClient(":memory:")
+    def __init__(self, client: QdrantClient) -> None:
+        self.client = client
         self.store = QdrantStore(self.client, DOCUMENT_TYPES)
         self.embedder = HashingEmbedder()
         self.store.ensure_collections(self.embedder.dimension)
@@ -71,7 +72,7 @@ class World:
 
 @pytest.fixture
 def world() -> Iterator[World]:
-    world = World()
+    world = World(QdrantClient(":memory:"))
     yield world
     world.store.close()
 
@@ -226,3 +227,41 @@ def test_duplicates_and_order_converge(world: World) -> None:
     for index in (3, 0, 1, 3, 2, 0):
         world.apply(history[index])
     assert world.words() == ["d"]
+
+
+def test_a_point_that_disappears_meanwhile_is_written_again(world: World) -> None:
+    """Reconciliation, or a person, deletes chunks that the next change only means to update."""
+    world.apply(change("a b c", 1))
+    ids = list(world.points(vectors_of("posts")))
+    world.client.delete(vectors_of("posts"), ids[:1])
+    assert world.apply(change("a b c", 2, author="you")) == ["upserted"]
+    assert world.words() == ["a", "b", "c"]
+    assert world.embedder.encoded == 4
+
+
+class SlowEmbedder(HashingEmbedder):
+    """Somebody else writes while it thinks."""
+
+    def __init__(self, meanwhile: Callable[[], Any]) -> None:
+        super().__init__()
+        self._meanwhile = meanwhile
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        time.sleep(TRUST_S * 1.1)
+        self._meanwhile()
+        return super().encode(texts)
+
+
+@pytest.mark.parametrize("newer", ["a z", None])
+def test_a_consumer_that_was_cut_off_overwrites_nothing_newer(
+    world: World, newer: str | None
+) -> None:
+    """Its successor has the same change again, and the one behind it, before it is done."""
+    world.apply(change("a b", 1))
+    successor = Indexer(world.store, HashingEmbedder())
+    then = [change("a x", 2, redelivered=True), change(newer, 3)]
+    cut_off = Indexer(world.store, SlowEmbedder(lambda: [successor([one]) for one in then]))
+    results = cut_off([change("a x y", 2), change("other", 1, entry_id="b")])
+    assert sorted(r.outcome for r in results if isinstance(r, Indexed)) == ["stale", "upserted"]
+    assert world.words() == (newer.split() if newer else [])
+    assert world.words("b") == ["other"]

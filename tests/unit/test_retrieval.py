@@ -16,6 +16,7 @@ from qdrant_client import models as q
 from rich.cells import cell_len
 from rich.console import Console
 
+from connectors.access import QdrantSettings
 from connectors.qdrant import VECTOR_NAME, vectors_of
 from connectors.reader import StoreUnavailableError, open_reader
 from flows.operators.embed import Vectors
@@ -95,17 +96,17 @@ class TestOpenReader:
     ) -> None:
         create(writer, "posts")
         put(writer, "posts", 1, "ships sail")
-        with open_reader("", folder, None) as reader:
+        with open_reader(QdrantSettings(path=folder)) as reader:
             assert reader.count("vector_posts").count == 1
             put(writer, "posts", 2, "ships sink")
             assert reader.count("vector_posts").count == 1
-        with open_reader("", folder, None) as reader:
+        with open_reader(QdrantSettings(path=folder)) as reader:
             assert reader.count("vector_posts").count == 2
 
     def test_leaves_the_original_as_it_was(self, folder: Path, writer: QdrantClient) -> None:
         create(writer, "posts")
         before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-        with open_reader("", folder, None) as reader:
+        with open_reader(QdrantSettings(path=folder)) as reader:
             copy = Path(reader._client.location)  # type: ignore[attr-defined]
             create(reader, "articles")
         assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
@@ -129,11 +130,11 @@ class TestOpenReader:
         thread.start()
         counts = []
         while not ended.is_set():
-            with open_reader("", folder, None) as reader:
+            with open_reader(QdrantSettings(path=folder)) as reader:
                 counts.append(reader.count("vector_posts").count)
         thread.join()
         assert counts == sorted(counts)
-        with open_reader("", folder, None) as reader:
+        with open_reader(QdrantSettings(path=folder)) as reader:
             assert reader.count("vector_posts").count == 150
             assert len(reader.get_collections().collections) == 10
 
@@ -149,14 +150,14 @@ class TestOpenReader:
 
         timer = threading.Timer(0.2, complete)
         timer.start()
-        with open_reader("", folder, None) as reader:
+        with open_reader(QdrantSettings(path=folder)) as reader:
             assert reader.collection_exists("vector_posts")
         timer.join()
 
     def test_of_a_missing_folder_says_that_nothing_is_stored(self, tmp_path: Path) -> None:
         with (
             pytest.raises(StoreUnavailableError, match="nothing stored yet"),
-            open_reader("", tmp_path / "none", None),
+            open_reader(QdrantSettings(path=tmp_path / "none")),
         ):
             pass
         assert not (tmp_path / "none").exists()
@@ -164,7 +165,7 @@ class TestOpenReader:
     def test_of_an_empty_folder_says_that_nothing_is_stored(self, tmp_path: Path) -> None:
         with (
             pytest.raises(StoreUnavailableError, match="nothing stored yet"),
-            open_reader("", tmp_path, None),
+            open_reader(QdrantSettings(path=tmp_path)),
         ):
             pass
         assert not list(tmp_path.iterdir())
@@ -178,7 +179,7 @@ class TestOpenReader:
         killed = subprocess.run([sys.executable, "-c", KILLED_WRITER, str(storage)], check=False)
         assert killed.returncode == -signal.SIGKILL
         assert storage.with_name("storage.sqlite-journal").stat().st_size > 0
-        with open_reader("", folder, None) as reader:
+        with open_reader(QdrantSettings(path=folder)) as reader:
             assert reader.count("vector_posts").count == 1
 
 
