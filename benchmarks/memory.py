@@ -17,7 +17,7 @@ MESSAGES: Final = 100_000
 REPOSITORIES: Final = 20
 REPOSITORY_BYTES: Final = 10 * 2**20
 _FILES: Final = 64
-_LONGEST_S: Final = 90.0
+_LONGEST_S: Final = 400.0
 _SETTLING_S: Final = 5.0
 
 

@@ -49,7 +49,11 @@ def main() -> None:
     cosine = np.sum(ours * theirs, axis=1)
     top_ours = np.argsort(-(automatic.encode(queries) @ ours.T), axis=1)[:, :_TOP]
     top_full = np.argsort(-(full.encode(queries) @ theirs.T), axis=1)[:, :_TOP]
-    common = [len(set(a) & set(b)) for a, b in zip(top_ours, top_full, strict=True)]
+    common = _common(top_ours, top_full)
+    # What no arrangement of bfloat16 can mend: float32 arithmetic on weights rounded to it.
+    _round_weights(full)
+    rounded = np.argsort(-(full.encode(queries) @ full.encode(chunks).T), axis=1)[:, :_TOP]
+    best = sum(n == _TOP for n in _common(rounded, top_full)) / QUERIES
     print(
         json.dumps(
             {
@@ -60,10 +64,24 @@ def main() -> None:
                 "least_cosine": round(float(cosine.min()), 5),
                 "same_top_10": round(float(np.mean(common)) / _TOP, 4),
                 "queries_with_equal_top_10": round(sum(n == _TOP for n in common) / QUERIES, 3),
+                "the_same_with_only_the_weights_rounded": round(best, 3),
                 "same_first": round(float(np.mean(top_ours[:, 0] == top_full[:, 0])), 3),
             }
         )
     )
+
+
+def _common(some: Any, others: Any) -> list[int]:
+    return [len(set(a) & set(b)) for a, b in zip(some, others, strict=True)]
+
+
+def _round_weights(embedder: Any) -> None:
+    import torch
+
+    with torch.no_grad():
+        for weights in embedder._model.parameters():
+            if weights.ndim == 2:
+                weights.copy_(weights.to(torch.bfloat16).float())
 
 
 def _seconds(embedder: Any, texts: list[str]) -> float:

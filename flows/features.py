@@ -39,6 +39,8 @@ from models import DOCUMENT_TYPES, Delivery
 
 log = logging.getLogger("flows")
 
+PRUNE_EVERY_S = 3600.0
+
 
 def features(
     flow: Dataflow,
@@ -94,13 +96,13 @@ class FeatureStore:
         self.chunker = lazily(lambda: Chunker(self.embedder.tokenizer, self.embedder.max_tokens))
         self.indexer = lazily(self._indexer)
         self.store = lazily(self._open)
+        self._prune_at = 0.0
 
     def _open(self) -> QdrantStore:
         settings = self._settings
         client = open_client(settings.qdrant)
         store = self._opened = QdrantStore(client, DOCUMENT_TYPES)
         store.ensure_collections(self.embedder.dimension)
-        store.prune_tombstones(time.time() - settings.tombstone_retention_days * 86400)
         return store
 
     def _indexer(self) -> Indexer:
@@ -115,7 +117,11 @@ class FeatureStore:
         self.indexer()
 
     def __call__(self, batch: list[Any]) -> list[Any]:
-        """Index a batch."""
+        """Index a batch; now and then, forget old tombstones before it."""
+        if time.monotonic() > self._prune_at:
+            self._prune_at = time.monotonic() + PRUNE_EVERY_S
+            age = self._settings.tombstone_retention_days * 86400
+            self.store().prune_tombstones(time.time() - age)
         return self.indexer()(batch)  # type: ignore[no-any-return]
 
     def close(self) -> None:

@@ -14,6 +14,7 @@ ROWS = {
     "edit_metadata", "replace_unchanged", "resnapshot_unchanged", "move_paragraph",
     "freshness_p50_ms", "freshness_p99_ms", "backlog_memory_mb", "idle_cpu_percent",
     "scaling_10x", "cluster_vs_encode", "startup_s",
+    "chunks_ndcg_vs_splitter", "chunks_per_edit_vs_splitter",
     *(
         f"peer_{tool}_{what}"
         for tool in ("twinstream", "langchain", "llamaindex")
