@@ -43,6 +43,9 @@ class NoStore:
 
     def delete_chunks(self, ids: Any) -> None: ...
 
+    def prune_tombstones(self, deleted_before: float) -> int:
+        return 0
+
     def close(self) -> None: ...
 
 

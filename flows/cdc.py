@@ -6,7 +6,6 @@
 Run it with `python -m bytewax.run flows.cdc`.
 """
 
-import gc
 import threading
 from typing import Any
 
@@ -17,7 +16,7 @@ from bytewax.outputs import Sink
 
 from connectors.mongodb import MongoChangeStreamSource
 from connectors.rabbitmq import RabbitMQSink, dead_letter_queue, queue_names, topology
-from flows.lifecycle import drain_on_signals, one_line_errors
+from flows.lifecycle import collect_rarely, drain_on_signals, one_line_errors
 from flows.operators.attempt import attempt, bury
 from flows.operators.encode import encode, removal, unencodable
 from flows.operators.publish import publish
@@ -74,9 +73,7 @@ def flow() -> Dataflow:
     with one_line_errors():
         settings = Settings.from_env()
     settings.configure_logging()
-    # A change lives for milliseconds and is in no cycle: looking for garbage every 700 of them
-    # costs three per cent of the throughput.
-    gc.set_threshold(100_000, 50, 100)
+    collect_rarely()
     stopping = threading.Event()
     changes = source(settings, stopping)
     messages = sink(settings)

@@ -25,7 +25,7 @@ from connectors.rabbitmq import (
     queue_names,
     topology,
 )
-from flows.lifecycle import drain_on_signals, one_line_errors
+from flows.lifecycle import collect_rarely, drain_on_signals, one_line_errors
 from flows.operators.attempt import attempt, bury
 from flows.operators.chunk import Chunker
 from flows.operators.embed import ChunkingEmbedder, Embedder, lazily
@@ -145,6 +145,7 @@ def source(settings: Settings, stopping: threading.Event, features: FeatureStore
 
 def assemble(settings: Settings, feature_store: FeatureStore) -> Dataflow:
     """The dataflow between the real broker and a feature store, ending with a signal."""
+    collect_rarely()
     stopping = threading.Event()
     deliveries = source(settings, stopping, feature_store)
     dead_letters = RabbitMQSink(settings.rabbitmq, topology(settings.queue, settings.partitions))

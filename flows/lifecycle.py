@@ -1,6 +1,7 @@
 """How a flow's process ends: drained by a signal, with one line for a user's mistake."""
 
 import atexit
+import gc
 import logging
 import os
 import signal
@@ -25,6 +26,15 @@ def one_line_errors() -> Iterator[None]:
         yield
     except ConfigurationError as error:
         sys.exit(f"configuration error: {error}")
+
+
+def collect_rarely() -> None:
+    """Have Python look for garbage a hundred times less often.
+
+    What a flow makes lives for milliseconds and is in no cycle. The search costs three per cent of
+    the capture, and the features flow the more the larger an embedded store is.
+    """
+    gc.set_threshold(100_000, 50, 100)
 
 
 def drain_on_signals(

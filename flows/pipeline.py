@@ -12,7 +12,7 @@ from bytewax.outputs import Sink
 
 from flows import cdc
 from flows import features as features_flow
-from flows.lifecycle import drain_on_signals, one_line_errors
+from flows.lifecycle import collect_rarely, drain_on_signals, one_line_errors
 from flows.operators.index import IndexStep
 from flows.settings import Settings
 from models import Change, Delivery
@@ -39,6 +39,7 @@ def flow() -> Dataflow:
     with one_line_errors():
         settings = Settings.from_env()
     settings.configure_logging()
+    collect_rarely()
     stopping = threading.Event()
     store = features_flow.FeatureStore(settings)
     changes = cdc.source(settings, stopping)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import bson
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from qdrant_client import QdrantClient
 
+from connectors.access import open_client
 from connectors.qdrant import QdrantStore, cleaned, vectors_of
 from flows import cdc, features
 from flows.operators.chunk import Chunker
@@ -31,6 +33,7 @@ from tests.chaos.bad_input import (
     body,
 )
 from tests.hashing import HashingEmbedder
+from tests.qdrant_server import QdrantServer
 
 FRAME_MAX = 131_072
 """RabbitMQ's default: the properties of a message must fit into one frame."""
@@ -40,10 +43,10 @@ CHUNKER = lazily(lambda: Chunker(EMBEDDER.tokenizer, EMBEDDER.max_tokens))
 
 
 class Store:
-    """An embedded store behind the real dataflow."""
+    """A store behind the real dataflow; embedded, unless it is given a client of a server."""
 
-    def __init__(self) -> None:
-        self.client = QdrantClient(":memory:")
+    def __init__(self, client: QdrantClient | None = None) -> None:
+        self.client = client or QdrantClient(":memory:")
         self.store = QdrantStore(self.client, DOCUMENT_TYPES)
         self.store.ensure_collections(EMBEDDER.dimension)
 
@@ -147,6 +150,16 @@ def test_bad_input_ends_as_points_or_as_a_dead_letter(case: Case, store: Store) 
 
 @pytest.mark.parametrize("batch_size", [7, 1000])
 def test_all_bad_input_at_once(store: Store, batch_size: int) -> None:
+    check_all_at_once(store, batch_size)
+
+
+def test_all_bad_input_at_once_on_a_server(tmp_path: Path) -> None:
+    """What Python and JSON let pass may be too much for protobuf, or for the server's engine."""
+    with QdrantServer(tmp_path) as server:
+        check_all_at_once(Store(open_client(server.settings)), batch_size=20)
+
+
+def check_all_at_once(store: Store, batch_size: int) -> None:
     cases = [case for case in CASES if len(case.body) < 2**13]
     deliveries = [neighbour(1)]
     for number, case in enumerate(cases):

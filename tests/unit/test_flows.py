@@ -3,18 +3,22 @@
 import json
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from bytewax.testing import TestingSink, TestingSource, run_main
 from qdrant_client import QdrantClient
 
+from connectors.points import tombstone
 from connectors.qdrant import QdrantStore, cleaned, vectors_of
 from flows import cdc, features
 from flows.operators.chunk import Chunker
 from flows.operators.embed import lazily
 from flows.operators.index import Indexer
+from flows.settings import Settings
 from models import DOCUMENT_TYPES, Change, ChangeEvent, Delivery, Message
+from models.identity import record_id
 from tests.hashing import HashingEmbedder
 
 HASHING = HashingEmbedder()
@@ -156,3 +160,23 @@ def test_a_broken_message_of_another_producer_takes_nothing_away(client: QdrantC
     run(client, [upsert("1", "text", 1)])
     assert len(run(client, [Delivery("default", b'{"type": "posts", "entry_id": "1"}')])) == 1
     assert len(payloads(client, cleaned("posts"))) == 1
+
+
+def test_tombstones_are_forgotten_now_and_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = {"QDRANT_PATH": str(tmp_path / "qdrant"), "TOMBSTONE_RETENTION_DAYS": "0.001"}
+    settings = Settings.from_env(environment)
+    features_of = features.FeatureStore(settings, HashingEmbedder())
+    features_of([])
+    client = features_of.store()._client
+    old = tombstone(record_id("posts", "a"), "posts", "a", 1)
+    assert old.payload is not None
+    old.payload["deleted_at"] -= 3600
+    client.upsert("tombstones", [old])
+    features_of([])
+    assert client.count("tombstones").count == 1
+    monkeypatch.setattr(features_of, "_prune_at", 0.0)
+    features_of([])
+    assert client.count("tombstones").count == 0
+    features_of.close()
