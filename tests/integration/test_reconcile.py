@@ -9,7 +9,8 @@ from typing import Any
 from qdrant_client import QdrantClient
 from qdrant_client import models as q
 
-from connectors.qdrant import VECTOR_NAME, cleaned, open_client, vectors_of
+from connectors.access import open_client
+from connectors.qdrant import VECTOR_NAME, cleaned, vectors_of
 from connectors.rabbitmq import dead_letter_queue, topology
 from models import Change, ChangeEvent, DeadLetter, Delivery
 from models.identity import record_id
