@@ -100,7 +100,7 @@ def is_away(error: BaseException) -> bool:
     if isinstance(error, UnexpectedResponse):
         return error.status_code not in _REFUSED_STATUS and not _is_gone(error)
     if isinstance(error, grpc.RpcError):
-        return _code(error) not in _REFUSED_GRPC and not _is_gone(error)
+        return not (_code(error) in _REFUSED_GRPC or _is_gone(error) or _is_too_large(error))
     return isinstance(
         error, ResponseHandlingException | QdrantException | ConnectionError | TimeoutError
     )
@@ -120,6 +120,12 @@ def one_line(error: BaseException) -> str:
 
 def _code(error: grpc.RpcError) -> Any:
     return getattr(error, "code", lambda: None)()
+
+
+def _is_too_large(error: grpc.RpcError) -> bool:
+    # what a proxy of gRPC's own library says; with the same code a server asks for patience
+    exhausted = _code(error) == grpc.StatusCode.RESOURCE_EXHAUSTED
+    return exhausted and "larger than max" in str(error)
 
 
 def _is_gone(error: BaseException) -> bool:

@@ -10,10 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import grpc
 import pytest
-from qdrant_client import QdrantClient
+from qdrant_client import QdrantClient, models
 
-from connectors.access import open_client
+from connectors.access import Refused, is_away, meaning, open_client
 from connectors.errors import ConfigurationError
 from connectors.qdrant import QdrantStore, cleaned, vectors_of
 from models import DOCUMENT_TYPES
@@ -21,7 +22,7 @@ from ops.stack import free_port
 from tests.chaos.harness import Flows, Load, settle
 from tests.conftest import Place
 from tests.processes import ROOT
-from tests.qdrant_server import QdrantServer
+from tests.qdrant_server import MAX_REQUEST_BYTES, QdrantServer
 from tests.unit.test_index import *  # noqa: F403 (the same tests, on this `world`)
 from tests.unit.test_index import World
 
@@ -75,6 +76,16 @@ def test_everything_survives_a_kill_of_the_server(tmp_path: Path) -> None:
         server.start()
         assert world.words() == ["a", "b", "c"]
         assert (world.record() or {})["version"] == 2**62 + 1
+
+
+def test_a_request_that_is_too_large_is_refused_and_not_waited_for(server: QdrantServer) -> None:
+    client = open_client(server.settings)
+    QdrantStore(client, DOCUMENT_TYPES).ensure_collections(4)
+    point = models.PointStruct(id=1, vector={}, payload={"text": "x" * MAX_REQUEST_BYTES})
+    with pytest.raises(grpc.RpcError) as caught:
+        client.upsert(cleaned("posts"), [point])
+    assert not is_away(caught.value)
+    assert isinstance(meaning(caught.value), Refused)
 
 
 def test_flows_status_and_reconciliation_on_a_server(served: Place) -> None:
