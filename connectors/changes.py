@@ -1,6 +1,7 @@
 """What the server says, as changes: events of the change stream, rows of a snapshot."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 import bson
@@ -9,6 +10,8 @@ from pymongo.collection import Collection
 
 from models import Change
 
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 (UTC without saying so, as what is subtracted)
+_MILLISECOND = timedelta(milliseconds=1)
 _DOCUMENT_EVENTS = ("insert", "update", "replace")
 _DROP_EVENTS = ("drop", "rename", "dropDatabase")
 
@@ -124,4 +127,7 @@ def size_of(document: Mapping[str, Any]) -> int:
 def _milliseconds(wall_time: Any) -> int:
     if isinstance(wall_time, DatetimeMS):
         return int(wall_time)
-    return int(wall_time.timestamp() * 1000) if wall_time is not None else 0
+    if wall_time is None:
+        return 0
+    # timestamp() would ask the time zone, in Python, for every event; it is always UTC
+    return int((wall_time.replace(tzinfo=None) - _EPOCH) // _MILLISECOND)

@@ -21,6 +21,7 @@ from models import DOCUMENT_TYPES
 from ops.stack import free_port
 from tests.chaos.harness import Flows, Load, settle
 from tests.conftest import Place
+from tests.hashing import HashingEmbedder
 from tests.processes import ROOT
 from tests.qdrant_server import MAX_REQUEST_BYTES, QdrantServer
 from tests.unit.test_index import *  # noqa: F403 (the same tests, on this `world`)
@@ -80,7 +81,7 @@ def test_everything_survives_a_kill_of_the_server(tmp_path: Path) -> None:
 
 def test_a_request_that_is_too_large_is_refused_and_not_waited_for(server: QdrantServer) -> None:
     client = open_client(server.settings)
-    QdrantStore(client, DOCUMENT_TYPES).ensure_collections(4)
+    QdrantStore(client, DOCUMENT_TYPES).ensure_collections(HashingEmbedder.dimension)
     point = models.PointStruct(id=1, vector={}, payload={"text": "x" * MAX_REQUEST_BYTES})
     with pytest.raises(grpc.RpcError) as caught:
         client.upsert(cleaned("posts"), [point])

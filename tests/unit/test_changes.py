@@ -1,6 +1,7 @@
 """What the server says, as changes; and waiting for a store that is away."""
 
 import logging
+from datetime import datetime, timezone
 from typing import Any
 
 import pytest
@@ -105,3 +106,10 @@ def test_requests_are_bounded_by_count_and_bytes() -> None:
     assert list(bounded(sizes, lambda size: size, max_count=2, max_bytes=8)) == [
         [3, 3], [3], [9], [1],
     ]  # fmt: skip
+
+
+def test_the_moment_of_a_commit_is_in_milliseconds() -> None:
+    moment = datetime(2026, 11, 20, 20, 26, 9, 123_999, tzinfo=timezone.utc)
+    inserted = event("insert", fullDocument={"_id": 1}, documentKey={"_id": 1}, wallTime=moment)
+    [change] = changes_of(inserted, COLLECTIONS, propagate_drops=True)
+    assert change.committed_ms == int(moment.timestamp() * 1000) == 1795206369123
