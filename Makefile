@@ -34,7 +34,7 @@ test: stack ## all tests: unit, integration (real servers), chaos (kill -9)
 check: python ## lint, format and types
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
-	@$(PYTHON) -m mypy --strict flows connectors models retrieval ops
+	@$(PYTHON) -m mypy --strict flows connectors models retrieval ops examples
 
 format: python ## put the code into its one format
 	@$(PYTHON) -m ruff check --fix-only --quiet .

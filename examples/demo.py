@@ -156,7 +156,7 @@ def _until_in_sync(screen: Screen, pipeline: Pipeline) -> State:
 def _edit(screen: Screen, pipeline: Pipeline, planned: Sequence[Edit]) -> list[float]:
     """Make all edits and return the seconds that each took until a reader found it."""
     next_at = time.monotonic()
-    with Stopwatch(pipeline.store) as stopwatch:
+    with Stopwatch(pipeline.store.path) as stopwatch:
         with screen.progress("edits made:", len(planned)) as meter:
             for number, edit in enumerate(planned, 1):
                 deleted = edit.kind == "deleted"
