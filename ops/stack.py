@@ -94,7 +94,7 @@ def _accepts(port: int) -> bool:
     return True
 
 
-class _LocalServer:
+class LocalServer:
     """One server process and its data directory; start, stop, kill and restart it at will.
 
     Input is the data directory (created when missing, kept when stopped) and a port; without one
@@ -249,7 +249,7 @@ class _LocalServer:
         return f"see {self.log}: {' | '.join(lines[-3:])}"
 
 
-class RabbitMQNode(_LocalServer):
+class RabbitMQNode(LocalServer):
     """A RabbitMQ node of our own: guest/guest, no plugins, distribution and epmd private to it.
 
     `extra_config` adds lines to its rabbitmq.conf.
@@ -339,7 +339,7 @@ class RabbitMQNode(_LocalServer):
         return True
 
 
-class MongoServer(_LocalServer):
+class MongoServer(LocalServer):
     """A MongoDB-compatible server (SecantusDB), one replica set member; writes survive a kill.
 
     `extra_args` go to its command line, `options` (`tls=true&…`) to its URI.

@@ -27,7 +27,7 @@ from qdrant_client import models as q
 from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
 
 from connectors.access import QdrantSettings
-from ops.stack import HOST, _LocalServer
+from ops.stack import HOST, LocalServer
 
 MAX_REQUEST_BYTES = 32 * 2**20
 _ENGINE_NEEDS_A_VECTOR = "none"
@@ -351,7 +351,7 @@ class _Guard(grpc.ServerInterceptor):  # type: ignore[misc]
         )
 
 
-class QdrantServer(_LocalServer):
+class QdrantServer(LocalServer):
     """The server as a process of its own, to be killed and restarted at will.
 
     :param api_key: asked for in every call
