@@ -10,7 +10,7 @@ from benchmarks.place import Servers, on_path
 from benchmarks.report import Measured
 
 CHUNKS: Final = 600
-QUERIES: Final = 200
+QUERIES: Final = 800
 ROUNDS: Final = 5
 _SLICE: Final = 60
 _TOP: Final = 10
