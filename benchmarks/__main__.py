@@ -28,7 +28,7 @@ TARGETS: Final = {
     "relay_vs_connection_per_message": Target("", at_least=60),
     "features_vs_encode": Target("", at_least=0.92),
     "features_vs_encode_without_store": Target("", at_least=0.97),
-    # Where the processor has no bfloat16 instructions, automatic precision is float32: 1.0.
+    # Where the processor is not faster at anything else, automatic precision is float32: 1.0.
     "precision_speedup": Target("", at_least=1.9),
     "edit_one_paragraph": Target("chunks", at_most=3),
     "edit_metadata": Target("chunks", at_most=0),

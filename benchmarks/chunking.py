@@ -40,6 +40,7 @@ from tokenizers import Tokenizer
 from benchmarks.place import on_path
 from benchmarks.report import Measured
 from flows.operators.chunk import Chunker
+from flows.operators.embed import Embedder
 
 Ranges = list[tuple[int, int]]
 Split = Callable[[str, bool], Ranges]
@@ -254,22 +255,11 @@ def is_from(chunk: tuple[int, int, int], document: int, place: int) -> bool:
     return number == document and start - 3 <= place <= end + 3
 
 
-def encoder() -> Callable[[list[str]], Any]:
-    import torch
-    from sentence_transformers import SentenceTransformer
-
-    model = SentenceTransformer(str(MODEL), model_kwargs={"dtype": torch.bfloat16}, device="cpu")
-    model.max_seq_length = 256
-    return lambda texts: (
-        model.encode(texts, normalize_embeddings=True, convert_to_tensor=True).float().numpy()
-    )
-
-
 def main() -> dict[str, dict[str, float]]:
     rows: dict[str, dict[str, float]] = {}
     first: dict[str, dict[str, list[float]]] = {}
     ways, tokenizer = splitters()
-    encode = encoder()
+    encode = Embedder("", "cpu").encode
     corpus = "\n\n".join(topics.values())
     for name, split in ways.items():
         start = time.perf_counter()

@@ -23,7 +23,7 @@ def main(arguments: list[str]) -> None:
     if threads:
         torch.set_num_threads(threads)
     model: Any = SentenceTransformer(locate_model("")[0], device="cpu")
-    model = model.to({"float32": torch.float32, "bfloat16": torch.bfloat16}[precision])
+    model = model.to(getattr(torch, precision))
     for line in sys.stdin:
         size, texts = json.loads(line)
         if size:

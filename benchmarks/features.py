@@ -16,7 +16,7 @@ from benchmarks.documents import Document, chunker, documents, messages, publish
 from benchmarks.freshness import find_record
 from benchmarks.place import ROOT, Flow, Place, Servers, wait_for
 from benchmarks.report import Measured
-from flows.operators.embed import resolve_precision
+from flows.operators.precision import FLOAT32, candidates
 from ops.stack import free_port
 
 CHUNKS: Final = 250
@@ -34,7 +34,7 @@ def features(servers: Servers) -> dict[str, Measured]:
     """
     every, _ = documents(SLICES * CHUNKS)
     place = servers.place()
-    precision = resolve_precision("auto", "cpu")
+    precision = (*candidates("cpu"), FLOAT32)[0]
     log = place.folder / f"log-{place.name}"
     pairs, shares, cutter = [], [], chunker()
     with Alone(precision, 0) as alone, place.flow("benchmarks.timed_features", _log(log)) as flow:
@@ -149,7 +149,7 @@ def cluster(servers: Servers) -> dict[str, Measured]:
     embedded one belongs to a single process.
     """
     some, texts = documents(CLUSTER_CHUNKS, seed=2)
-    precision = resolve_precision("auto", "cpu")
+    precision = (*candidates("cpu"), FLOAT32)[0]
     environment = {"OMP_NUM_THREADS": "1", "BENCH_STORE": "none"}
     ratios, flows, plain = [], [], []
     for _ in range(CLUSTER_ROUNDS):

@@ -12,19 +12,22 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 
 from connectors.errors import ConfigurationError
+from flows.operators.embed import UnusableModelError
 
 GRACE_S = 8.0
 """From the signal to the end, whatever is still in flight."""
+
+MISTAKES = (ConfigurationError, UnusableModelError)
 
 log = logging.getLogger("flows")
 
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn a `ConfigurationError` into one line on standard error and exit code 1."""
+    """Turn a user's mistake into one line on standard error and exit code 1."""
     try:
         yield
-    except ConfigurationError as error:
+    except MISTAKES as error:
         sys.exit(f"configuration error: {error}")
 
 
@@ -69,7 +72,7 @@ def drain_on_signals(
     ) -> None:
         failed.set()
         cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, ConfigurationError):
+        while cause is not None and not isinstance(cause, MISTAKES):
             cause = cause.__cause__ or cause.__context__
         if cause is not None:
             print(f"configuration error: {cause}", file=sys.stderr)

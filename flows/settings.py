@@ -14,6 +14,7 @@ from connectors.access import QdrantSettings
 from connectors.errors import ConfigurationError
 from connectors.rabbitmq import RabbitMQSettings
 from flows.operators.embed import locate_model
+from flows.operators.precision import PRECISIONS
 
 VARIABLES = (
     "MONGO_DATABASE_HOST",
@@ -105,9 +106,7 @@ class Settings:
             ),
             embedding_model=read.model("EMBEDDING_MODEL"),
             embedding_device=read.text("EMBEDDING_DEVICE", "auto"),
-            embedding_precision=read.choice(
-                "EMBEDDING_PRECISION", "auto", ("auto", "float32", "bfloat16")
-            ),
+            embedding_precision=read.choice("EMBEDDING_PRECISION", "auto", ("auto", *PRECISIONS)),
             cdc_snapshot=read.choice("CDC_SNAPSHOT", "initial", ("initial", "never", "always")),
             cdc_on_lost_history=read.choice(
                 "CDC_ON_LOST_HISTORY", "resnapshot", ("resnapshot", "fail")

@@ -8,9 +8,8 @@ from qdrant_client import QdrantClient, models
 
 from connectors.qdrant import VECTOR_NAME, vectors_of
 from flows.operators.embed import TextEmbedder
+from flows.operators.precision import names_of_the_model
 from models import DOCUMENT_TYPES
-
-_BFLOAT16 = "/bfloat16"
 
 
 class OtherModelError(LookupError):
@@ -119,8 +118,8 @@ class RetrievalClient:
 
 def _model_is(name: str) -> models.FieldCondition:
     # Precisions of one model agree to 0.9999, so a laptop may search what a server has embedded.
-    base = name.removesuffix(_BFLOAT16)
-    return models.FieldCondition(key="model", match=models.MatchAny(any=[base, base + _BFLOAT16]))
+    names = names_of_the_model(name)
+    return models.FieldCondition(key="model", match=models.MatchAny(any=names))
 
 
 def _hit(score: float, payload: dict[str, Any]) -> Hit:

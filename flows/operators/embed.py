@@ -1,7 +1,6 @@
 """`Embedder`: texts to unit vectors, with the model loaded once per process."""
 
 import os
-import platform
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from flows.operators import precision as precisions
 from flows.operators.metrics import CHUNKS_EMBEDDED, CHUNKS_TRUNCATED
 
 if TYPE_CHECKING:
@@ -58,6 +58,10 @@ class ChunkingEmbedder(TextEmbedder, Protocol):
         ...
 
 
+class UnusableModelError(ValueError):
+    """A model that cannot be loaded, or not as it was asked for. Its text is one line."""
+
+
 class Embedder:
     """A sentence-transformers model.
 
@@ -65,8 +69,7 @@ class Embedder:
 
     :param model: empty for the packaged model, else the folder of a model or its hub id
     :param device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`
-    :param precision: `auto`, `float32` or `bfloat16`; `auto` takes bfloat16 where the processor
-        or GPU has instructions for it
+    :param precision: `auto`, `float32`, `float16` or `bfloat16`; see `precision.load` for `auto`
     """
 
     def __init__(self, model: str, device: str = "auto", precision: str = "auto") -> None:
@@ -82,8 +85,7 @@ class Embedder:
     def name(self) -> str:
         """Model and, where it is not float32, precision."""
         self.load()
-        suffix = "" if self._precision == "float32" else f"/{self._precision}"
-        return self._base_name + suffix
+        return precisions.model_name(self._base_name, self._precision)
 
     @property
     def dimension(self) -> int:
@@ -111,27 +113,37 @@ class Embedder:
     def load(self) -> None:
         """Load the model, if that is still to be done.
 
-        :raises OSError: the folder or hub id holds no model that can be loaded
+        :raises UnusableModelError: there is none, or not for this device and precision
         """
         with self._lock:
             if self._model is not None:
                 return
-            if Path(self._path).is_dir():
-                os.environ.setdefault("HF_HUB_OFFLINE", "1")
-            import torch
-            from sentence_transformers import SentenceTransformer
-            from transformers.utils import logging as transformers_logging
+            try:
+                self._load()
+            except Exception as error:
+                problem = (str(error).strip() or type(error).__name__).splitlines()[0]
+                raise UnusableModelError(
+                    f"the model {self._base_name} cannot be used with EMBEDDING_DEVICE="
+                    f"{self._device}, EMBEDDING_PRECISION={self._precision}: {problem:.300}"
+                ) from error
 
-            transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-            self._precision = resolve_precision(self._precision, self._device)
-            dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[self._precision]
-            model = SentenceTransformer(
-                self._path, device=None if self._device == "auto" else self._device
-            )
-            model.eval()
-            self._tokenizer = model.tokenizer
-            self._threads = torch.get_num_threads()
-            self._model = model.to(dtype)
+    def _load(self) -> None:
+        if Path(self._path).is_dir():
+            os.environ.setdefault("HF_HUB_OFFLINE", "1")
+        import torch
+        from sentence_transformers import SentenceTransformer
+        from transformers.utils import logging as transformers_logging
+
+        transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        device = None if self._device == "auto" else self._device
+        model, self._precision = precisions.load(
+            lambda: SentenceTransformer(self._path, device=device).eval(),
+            self._precision,
+            self._device,
+        )
+        self._tokenizer = model.tokenizer
+        self._threads = torch.get_num_threads()
+        self._model = model
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Embed texts.
@@ -163,9 +175,24 @@ class Embedder:
                 features = {key: value.to(self._model.device) for key, value in features.items()}
                 few = features["input_ids"].numel() <= TOKENS_PER_THREAD
                 torch.set_num_threads(1 if few else self._threads)
-                output = self._model(features)["sentence_embedding"].float()
-                output = torch.nn.functional.normalize(output, dim=1)
-                vectors[batch] = output.cpu().numpy()
+                vectors[batch] = self._forward(features)
+        return vectors
+
+    def _forward(self, features: dict[str, Any]) -> Vectors:
+        """Vectors of one batch, of length 1. Rows that exceed the range of the model's precision,
+        which is that of float16, come from the same weights in float32.
+        """
+        import torch
+
+        kind = next(self._model.parameters()).dtype
+        # a forward pass adds its outputs to the dictionary that it is given
+        output = self._model(dict(features))["sentence_embedding"].float()
+        beyond = ~torch.isfinite(output).all(dim=1)
+        if beyond.any():
+            rows = {key: value[beyond] for key, value in features.items()}
+            output[beyond] = self._model.float()(rows)["sentence_embedding"]
+            self._model.to(kind)
+        vectors: Vectors = torch.nn.functional.normalize(output, dim=1).cpu().numpy()
         return vectors
 
     def _dimension(self) -> int:
@@ -204,30 +231,6 @@ def batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
         else:
             groups.append([index])
     return groups
-
-
-def resolve_precision(precision: str, device: str = "auto") -> str:
-    """`float32` or `bfloat16` for `auto`: by the instructions that the hardware has, not by a
-    measurement, so that the same machine always answers the same.
-    """
-    if precision != "auto":
-        return precision
-    if device in ("auto", "cuda") or device.startswith("cuda:"):
-        import torch
-
-        if torch.cuda.is_available():
-            return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
-    return "bfloat16" if _cpu_has_bfloat16() else "float32"
-
-
-def _cpu_has_bfloat16() -> bool:
-    if platform.system() != "Linux":
-        return False
-    try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="ignore").split()
-    except OSError:
-        return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 def lazily(make: Callable[[], Any]) -> Callable[[], Any]:

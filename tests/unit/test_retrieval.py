@@ -237,7 +237,7 @@ class TestSearch:
         self, client: QdrantClient
     ) -> None:
         put(client, "posts", 3, "ships sail", model="hashing/bfloat16")
-        for name in ("hashing", "hashing/bfloat16"):
+        for name in ("hashing", "hashing/bfloat16", "hashing/float16"):
             assert len(RetrievalClient(client, HashingEmbedder(name)).search("ships")) == 4
 
     @pytest.mark.parametrize(

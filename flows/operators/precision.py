@@ -1,0 +1,105 @@
+"""The numbers that a model computes with: the fastest kind that leaves its vectors as they are."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+FLOAT32 = "float32"
+FLOAT16 = "float16"
+BFLOAT16 = "bfloat16"
+PRECISIONS = (FLOAT32, FLOAT16, BFLOAT16)
+
+LEAST_COSINE = 0.999
+"""Between the vectors of a text in float32 and in another precision."""
+
+_TEXTS = (
+    "Change streams report every insert, update and delete in the order of their commits.",
+    "def mean(values: list[float]) -> float:\n    return sum(values) / len(values)\n",
+    "Größe, naïveté, данные, 変更 and 🚢: 1.5e-3 %",
+    "ships",
+)
+
+
+def candidates(device: str = "auto") -> tuple[str, ...]:
+    """Precisions that the hardware is faster at than at float32, the more exact one first.
+
+    By its instructions, not by a clock: the same machine must always answer the same, since
+    another precision means other vectors. float16 keeps three bits more than bfloat16 at the
+    same speed, but only numbers up to 65504. A processor that has bfloat16 or float16 without
+    AMX tiles gains nothing: 0.8 and 1.0 times the speed of float32, measured on all-MiniLM-L6-v2
+    with oneDNN 3.12 held to those instructions (`ONEDNN_MAX_CPU_ISA`).
+
+    :param device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`
+    """
+    import torch
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and torch.cuda.is_available():
+        tensor_cores, _ = torch.cuda.get_device_capability(device)
+        has = {FLOAT16: tensor_cores >= 7, BFLOAT16: tensor_cores >= 8}
+    elif device == "cpu":
+        able = torch.cpu.get_capabilities()
+        has = {FLOAT16: able.get("amx_fp16", False), BFLOAT16: able.get("amx_bf16", False)}
+    else:
+        has = {}
+    return tuple(precision for precision, able in has.items() if able)
+
+
+def load(
+    read: Callable[[], "SentenceTransformer"], precision: str, device: str = "auto"
+) -> tuple["SentenceTransformer", str]:
+    """A model in a precision, and that precision.
+
+    :param read: loads the model; called again after a precision that does not suit it
+    :param precision: one of `PRECISIONS`, or `auto` for the first of the candidates in which a
+        few texts have finite vectors of nearly the same direction as in float32: a model that
+        was trained in bfloat16 may exceed the range of float16
+    :raises ValueError: the model's weights exceed the range of the precision that was asked for
+    """
+    if precision != "auto":
+        model = _cast(read(), precision)
+        if not all(weights.isfinite().all() for weights in model.parameters()):
+            raise ValueError(f"its weights exceed the range of {precision}")
+        return model, precision
+    model = _cast(read(), FLOAT32)
+    exact = _directions(model)
+    for candidate in candidates(device):
+        if _agree(_directions(_cast(model, candidate)), exact):
+            return model, candidate
+        model = _cast(read(), FLOAT32)
+    return model, FLOAT32
+
+
+def model_name(base: str, precision: str) -> str:
+    """Name of a model's vectors: of another name, they are others."""
+    return base if precision == FLOAT32 else f"{base}/{precision}"
+
+
+def names_of_the_model(name: str) -> list[str]:
+    """A model's vectors in all precisions: to a search they are the same, to the flow not."""
+    base, _, precision = name.rpartition("/")
+    base = base if precision in PRECISIONS else name
+    return [model_name(base, each) for each in PRECISIONS]
+
+
+def _cast(model: "SentenceTransformer", precision: str) -> "SentenceTransformer":
+    import torch
+
+    cast: SentenceTransformer = model.to(getattr(torch, precision))
+    return cast
+
+
+def _directions(model: "SentenceTransformer") -> Any:
+    """Vectors of length 1, shape (texts, dimension)."""
+    vectors = model.encode(list(_TEXTS), convert_to_tensor=True, show_progress_bar=False).float()
+    return (vectors / vectors.norm(dim=1, keepdim=True)).cpu().numpy()
+
+
+def _agree(some: Any, others: Sequence[Any]) -> bool:
+    # what is no number compares as false
+    return bool((np.sum(some * others, axis=1) >= LEAST_COSINE).all())
