@@ -18,6 +18,8 @@ EVENTS: Final = 30_000
 TUTORIAL_EVENTS: Final = 300
 ROUNDS: Final = 5
 _EVENT_BYTES: Final = 1500
+_TIGHTEST: Final = ("tight", "alone")
+_TUTORIAL: Final = ("connection_per_message",)
 _SETTLED: Final = 0.2
 
 
@@ -25,32 +27,26 @@ def relay(servers: Servers) -> dict[str, Measured]:
     """Rates by the same observer of the queue's depth, from the same point of the same oplog."""
     place = servers.place()
     start = _oplog(place)
-    plain = ("tight", "alone")
-    rates: dict[str, list[float]] = {name: [] for name in ("flow", *plain)}
-    ratios = []
+    rounds = []
     for _ in range(ROUNDS):
-        rates["flow"].append(_flow_rate(place, start))
-        for kind in plain:
-            rates[kind].append(_plain_rate(place, kind, EVENTS))
-        ratios.append(rates["flow"][-1] / max(rates[kind][-1] for kind in plain))
-    tutorial = _plain_rate(place, "tutorial", TUTORIAL_EVENTS)
-    detail = {
-        "flow_per_s": round(median(rates["flow"])),
-        **{f"{kind}_per_s": round(median(rates[kind])) for kind in plain},
-        "connection_per_message_per_s": round(tutorial, 1),
-        "rounds": [round(ratio, 3) for ratio in ratios],
-    }
+        rates = {"flow": _flow_rate(place, start)}
+        rates |= {kind: _plain_rate(place, kind, EVENTS) for kind in _TIGHTEST}
+        rates |= {kind: _plain_rate(place, kind, TUTORIAL_EVENTS) for kind in _TUTORIAL}
+        rounds.append(rates)
+
+    def ratios(some: Sequence[str], others: Sequence[str]) -> list[float]:
+        best = [[max(map(rates.__getitem__, of)) for of in (some, others)] for rates in rounds]
+        return [ours / theirs for ours, theirs in best]
+
+    def measured(against: Sequence[str], **more: float) -> Measured:
+        found = ratios(("flow",), against)
+        per_s = {f"{kind}_per_s": round(median(r[kind] for r in rounds)) for kind in rounds[0]}
+        return Measured(median(found), {**per_s, "rounds": [round(r, 3) for r in found], **more})
+
+    reachable = round(median(ratios(_TIGHTEST, _TUTORIAL)), 1)
     return {
-        "relay_vs_limit": Measured(median(ratios), detail),
-        "relay_vs_connection_per_message": Measured(
-            median(rates["flow"]) / tutorial,
-            {
-                **{key: detail[key] for key in ("flow_per_s", "connection_per_message_per_s")},
-                "of_the_tightest_loop": round(
-                    max(median(rates[kind]) for kind in plain) / tutorial, 1
-                ),
-            },
-        ),
+        "relay_vs_limit": measured(_TIGHTEST),
+        "relay_vs_connection_per_message": measured(_TUTORIAL, of_the_tightest_loop=reachable),
     }
 
 
@@ -144,7 +140,8 @@ def _rate(place: Place, total: int, process: "subprocess.Popen[bytes]") -> float
                 break
             if process.poll() not in (None, 0):
                 raise RuntimeError(f"a relay ended with {process.returncode} at {depth} messages")
-            time.sleep(0.02)
+            # asking costs the broker, too: often only when the end is near
+            time.sleep(0.02 if depth > 0.9 * total else 0.1)
     assert first is not None
     return float((depth - first[1]) / (now - first[0]))
 

@@ -1,7 +1,8 @@
 """The yardsticks of the relay: the tightest plain loop, and the way most tutorials show.
 
-Run as `python -m benchmarks.relay_limit tight|tutorial <mongo uri> <database> <checkpoint database>
-<broker port> <queue> <events>`; reads the change stream behind the checkpoint of the cdc flow.
+Run as `python -m benchmarks.relay_limit KIND <mongo uri> <database> <checkpoint database>
+<broker port> <queue> <events>` with one of `KINDS`; reads the change stream behind the checkpoint
+of the cdc flow.
 """
 
 import json
@@ -138,7 +139,9 @@ def tight_alone(stream: Any, checkpoints: Any, port: int, queue: str, total: int
     checkpoints.replace_one({"_id": "tight"}, {"token": stream.resume_token}, upsert=True)
 
 
-def tutorial(stream: Any, _checkpoints: Any, port: int, queue: str, total: int) -> None:
+def connection_per_message(
+    stream: Any, _checkpoints: Any, port: int, queue: str, total: int
+) -> None:
     """A new connection, declaration and confirm for each message."""
     for count, event in enumerate(stream, 1):
         body, headers = encoded(event)
@@ -153,13 +156,19 @@ def tutorial(stream: Any, _checkpoints: Any, port: int, queue: str, total: int) 
             break
 
 
+KINDS = {
+    "tight": tight,
+    "alone": tight_alone,
+    "connection_per_message": connection_per_message,
+}
+
+
 def main(arguments: list[str]) -> None:
     kind, uri, database, checkpoint_database, port, queue, total = arguments
     checkpoints = MongoClient(uri)[checkpoint_database].checkpoints
     token = checkpoints.find_one({"_id": f"cdc/{database}"})["token"]  # type: ignore[index]
     with events(uri, database, token) as stream:
-        run = {"tight": tight, "alone": tight_alone, "tutorial": tutorial}[kind]
-        run(stream, checkpoints, int(port), queue, int(total))
+        KINDS[kind](stream, checkpoints, int(port), queue, int(total))
 
 
 if __name__ == "__main__":

@@ -6,11 +6,13 @@ from typing import Any
 
 import bson
 from bson import DatetimeMS, Timestamp
+from bson.tz_util import utc
 from pymongo.collection import Collection
 
 from models import Change
 
-_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 (UTC without saying so, as what is subtracted)
+# the very time zone that the driver gives to dates: between two of the same, none is asked
+_EPOCH = datetime(1970, 1, 1, tzinfo=utc)
 _MILLISECOND = timedelta(milliseconds=1)
 _DOCUMENT_EVENTS = ("insert", "update", "replace")
 _DROP_EVENTS = ("drop", "rename", "dropDatabase")
@@ -129,5 +131,4 @@ def _milliseconds(wall_time: Any) -> int:
         return int(wall_time)
     if wall_time is None:
         return 0
-    # timestamp() would ask the time zone, in Python, for every event; it is always UTC
-    return int((wall_time.replace(tzinfo=None) - _EPOCH) // _MILLISECOND)
+    return int((wall_time - _EPOCH) // _MILLISECOND)
