@@ -22,7 +22,7 @@ from ops.stack import free_port
 CHUNKS: Final = 250
 SLICES: Final = 8
 CLUSTER_CHUNKS: Final = 700
-CLUSTER_ROUNDS: Final = 1
+CLUSTER_ROUNDS: Final = 3
 
 Line = tuple[float, int, int, float]
 """End of a batch, and up to then: chunks embedded, documents, seconds in the store."""
