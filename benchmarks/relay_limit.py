@@ -5,13 +5,13 @@ Run as `python -m benchmarks.relay_limit KIND <mongo uri> <database> <checkpoint
 of the cdc flow.
 """
 
-import json
 import sys
 import threading
 import time
 from collections import deque
 from typing import Any
 
+import orjson
 import pika
 from pymongo import MongoClient
 
@@ -36,7 +36,7 @@ def encoded(event: Any) -> tuple[bytes, dict[str, Any]]:
     time_ = event["clusterTime"]
     version = time_.time << 32 | time_.inc
     headers = {"op": event["operationType"], "version": version, "schema": 1}
-    return json.dumps(document, ensure_ascii=False).encode(), headers
+    return orjson.dumps(document), headers
 
 
 def properties(headers: dict[str, Any]) -> pika.BasicProperties:

@@ -5,7 +5,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from hashlib import sha256
 from json import dumps
 from typing import Any
@@ -302,7 +301,7 @@ class Capture:
                     if event is None:
                         token = stream.resume_token
                         if token is not None and token != position.token and not whole.pending:
-                            position = replace(position, token=token, invalidated=False)
+                            position = position._replace(token=token, invalidated=False)
                             self._emit((None, position), 0, checkpoints)
                         continue
                     complete = whole.add(event)

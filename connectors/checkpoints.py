@@ -1,9 +1,8 @@
 """Where the capture stands, stored in MongoDB itself (`MONGO_CHECKPOINT_DATABASE`)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, NamedTuple
 
 from bson import Timestamp
 from pymongo.collection import Collection
@@ -12,8 +11,7 @@ SNAPSHOT = "snapshot"
 STREAM = "stream"
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
+class Position(NamedTuple):
     """A place between two changes, from which a capture can go on."""
 
     phase: str
@@ -59,7 +57,7 @@ class Position:
 
     def scanning(self, collection: str, last_id: tuple[Any] | None = None) -> "Position":
         """The position behind a row of a snapshot, or before the first of a collection."""
-        return replace(self, collection=collection, last_id=last_id)
+        return self._replace(collection=collection, last_id=last_id)
 
     def streaming(self) -> "Position":
         """The position at the end of a snapshot."""

@@ -10,12 +10,14 @@ from typing import Any
 import pika
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from pika.channel import Channel
+from pika.compat import long
 
 from connectors.amqp import Link, declare_all
 from connectors.broker import RabbitMQSettings
 from models import Message
 
 _MAX_WAITING = 32 * 2**20
+_MAX_INT32 = 2**31 - 1
 
 
 class Publisher(Link):
@@ -134,7 +136,11 @@ def _properties(message: Message) -> pika.BasicProperties:
     return pika.BasicProperties(
         content_type="application/json",
         delivery_mode=2,
-        headers=dict(message.headers),
+        # pika tries 32 bits for an int, and gives up by an exception; it has its own type for 64
+        headers={
+            key: long(value) if type(value) is int and value > _MAX_INT32 else value
+            for key, value in message.headers.items()
+        },
         message_id=message.message_id or None,
         timestamp=int(time.time()),
         type=message.type or None,

@@ -5,8 +5,9 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
+import orjson
 from bson.json_util import RELAXED_JSON_OPTIONS
 from bson.json_util import default as extended_json
 from bson.json_util import dumps as extended_dumps
@@ -19,8 +20,7 @@ OPS = DOCUMENT_OPS | {"delete", "drop"}
 _MAX_VERSION = 2**63 - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """What the change stream or a snapshot row said, before it is put into a message."""
 
     op: str
@@ -35,13 +35,12 @@ class Change:
     """Wall clock of the commit in milliseconds since 1970; 0 where it is not known."""
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """An AMQP message to be published, persistent and mandatory, to a queue by its name."""
 
     queue: str
     body: bytes
-    headers: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, Any] = {}
     type: str = ""
     """AMQP property `type`: the operation."""
     message_id: str = ""
@@ -83,12 +82,12 @@ class ChangeEvent:
     def from_change(cls, change: Change) -> "ChangeEvent":
         """The event of a captured change."""
         entry_id = "" if change.op == "drop" else entry_id_of(change.id)
-        body = {key: value for key, value in (change.document or {}).items() if key != "_id"}
+        body = dict(change.document or {})
+        body.pop("_id", None)
         # ours win over fields of the same name: a document must not speak for another one
         body["type"] = change.collection
-        body["entry_id"] = entry_id
-        if change.op == "drop":
-            del body["entry_id"]
+        if change.op != "drop":
+            body["entry_id"] = entry_id
         return cls(
             change.op, change.collection, entry_id, change.version, body, True, change.committed_ms
         )
@@ -139,17 +138,24 @@ class ChangeEvent:
         )
 
 
-_encode = json.JSONEncoder(
-    default=lambda value: extended_json(value, RELAXED_JSON_OPTIONS),
-    ensure_ascii=False,
-    allow_nan=False,
-).encode
+def _extended(value: Any) -> Any:
+    return extended_json(value, RELAXED_JSON_OPTIONS)
+
+
+_encode = json.JSONEncoder(default=_extended, ensure_ascii=False, allow_nan=False).encode
 
 
 def _relaxed_json(body: Mapping[str, Any]) -> bytes:
     try:
+        data = orjson.dumps(body, _extended, orjson.OPT_PASSTHROUGH_DATETIME)
+    except orjson.JSONEncodeError:  # nested deeper than it goes
+        data = b"null"
+    # NaN and the infinities, which have a form in Extended JSON only, have become null
+    if b"null" not in data:
+        return data
+    try:
         text = _encode(body)
-    except ValueError:  # NaN and the infinities have a form in Extended JSON only
+    except ValueError:
         text = extended_dumps(body, json_options=RELAXED_JSON_OPTIONS)
     return text.encode()
 

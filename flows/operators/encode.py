@@ -1,7 +1,6 @@
 """The capture side's pure steps: a change to its message, and its place among the queues."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from models import Change, ChangeEvent, DeadLetter, Message, entry_id_of
 from models.dead_letters import describe
@@ -41,12 +40,12 @@ def removal(queues: Sequence[str]) -> Callable[[Change], list[Message]]:
     stay behind, as they would not after a fresh sync.
     """
     step = encode(queues)
-    return lambda change: step(replace(change, op="delete", document=None))
+    return lambda change: step(change._replace(op="delete", document=None))
 
 
 def unencodable(change: Change, error: Exception) -> DeadLetter:
     """The dead letter of a change that has no message; its body names the document only."""
-    gone = ChangeEvent.from_change(replace(change, op="delete", document=None))
+    gone = ChangeEvent.from_change(change._replace(op="delete", document=None))
     return DeadLetter(
         body=gone.to_message("").body,
         stage="encode",

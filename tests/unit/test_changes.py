@@ -10,7 +10,7 @@ from qdrant_client import QdrantClient
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
 from connectors.access import Refused
-from connectors.changes import Reassembly, changes_of, renamed_into
+from connectors.changes import Reassembly, changes_of, renamed_into, size_of
 from connectors.points import bounded
 from connectors.qdrant import QdrantStore, cleaned
 from models import DOCUMENT_TYPES
@@ -106,6 +106,13 @@ def test_requests_are_bounded_by_count_and_bytes() -> None:
     assert list(bounded(sizes, lambda size: size, max_count=2, max_bytes=8)) == [
         [3, 3], [3], [9], [1],
     ]  # fmt: skip
+
+
+def test_the_size_of_a_document_counts_the_texts_in_it_wherever_they_are() -> None:
+    text = "x" * 1000
+    document = {"_id": 1, "a": text, "b": {"c": text, "d": [text, {"e": [text]}]}, "f": b"1" * 1000}
+    assert 5000 <= size_of(document) <= 5500
+    assert size_of({"numbers": [0.5] * 1000}) >= 8000
 
 
 def test_the_moment_of_a_commit_is_in_milliseconds() -> None:

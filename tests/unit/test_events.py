@@ -7,6 +7,7 @@ from typing import Any
 
 import bson
 import pytest
+from bson import json_util
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -61,6 +62,30 @@ def test_a_document_becomes_a_flat_message_and_comes_back() -> None:
     event = through_the_wire(change)
     assert (event.op, event.type, event.version, event.fenced) == ("insert", "posts", VERSION, True)
     assert event.body["content"] == {"text": "héllo 世界"}
+
+
+def nested(levels: int) -> Any:
+    value: Any = "x"
+    for _ in range(levels):
+        value = {"a": [value]}
+    return value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None, "null", True, 2**62, bson.Int64(5), -0.0, 1e22, 5e-324, float("nan"), float("inf"),
+        [1.5, None, float("-inf")], datetime(2024, 1, 1, 5, 6, 7, 8000, tzinfo=timezone.utc),
+        datetime(1901, 1, 1, tzinfo=timezone.utc), bson.DatetimeMS(2**60), bson.Decimal128("1.50"),
+        b"bytes", bson.Binary(b"0" * 16, 4), bson.Regex("a.*", "i"), bson.Timestamp(5, 6),
+        bson.MinKey(), bson.DBRef("posts", 5), nested(40), nested(150), "\u2028 \x00 \U0001f6a2",
+    ],
+)  # fmt: skip
+def test_a_body_means_what_relaxed_extended_json_means(value: Any) -> None:
+    change = Change("insert", "posts", 1, "a", {"_id": "a", "content": value})
+    body = ChangeEvent.from_change(change).to_message("q").body.decode()
+    expected = json_util.dumps(value, json_options=json_util.RELAXED_JSON_OPTIONS)
+    assert repr(json.loads(body)["content"]) == repr(json.loads(expected))
 
 
 def test_a_delete_carries_only_type_and_entry_id() -> None:
