@@ -102,9 +102,10 @@ class Publisher(Link):
             some = [self._waiting.popleft() for _ in range(room)]
             self._unconfirmed.update(enumerate(some, self._tag + 1))
             self._tag += len(some)
-        with connection.joined():
-            for message in some:
-                channel.basic_publish("", message.queue, message.body, _properties(message), True)
+        connection.publish(
+            channel.channel_number,
+            ((message.queue, message.body, _properties(message)) for message in some),
+        )
 
     def _confirmed(self, frame: Any) -> None:
         if self._channel is None:
