@@ -12,6 +12,7 @@ from typing import Any
 from bson import Timestamp
 from bson.codec_options import CodecOptions, DatetimeConversion
 from pymongo import MongoClient
+from pymongo.change_stream import ChangeStream
 from pymongo.database import Database
 from pymongo.errors import (
     ConfigurationError as MongoConfigurationError,
@@ -26,6 +27,7 @@ from pymongo.read_concern import ReadConcern
 from connectors.changes import (
     Reassembly,
     changes_of,
+    is_foreign,
     pipeline,
     renamed_into,
     rows,
@@ -103,6 +105,8 @@ class Capture:
         self._to_commit: Position | None = None
         self._failure: Exception | None = None
         self._snapshot_begun = False
+        self._matching = False
+        self._split = False
 
     def start(self) -> None:
         """Start reading, without waiting for the server."""
@@ -187,7 +191,7 @@ class Capture:
             [
                 self._database_name,
                 sorted(self._collections),
-                pipeline(self._collections, split=False),
+                pipeline(self._collections, matching=True, split=False),
             ]
         )
         fingerprint = sha256(described.encode()).hexdigest()
@@ -281,7 +285,11 @@ class Capture:
             yield (Change("drop", name, version - 1), behind), 0
 
     def _follow(self, database: "Database[dict[str, Any]]", checkpoints: Checkpoints) -> None:
-        """Read the change stream until it is invalidated, or for ever."""
+        """Read the change stream until it is invalidated, or for ever.
+
+        Both stages of its pipeline cost the server something for each event, so it gets each of
+        them when it turns out to be needed, and from then on.
+        """
         position = self._position
         assert position is not None
         options: dict[str, Any] = {"full_document": "updateLookup", "max_await_time_ms": _AWAIT_MS}
@@ -289,47 +297,64 @@ class Capture:
             options["start_at_operation_time"] = position.start
         else:
             options["start_after" if position.invalidated else "resume_after"] = position.token
-        stages = pipeline(self._collections, _splits_large_events(database.client))
-        whole = Reassembly()
+        stages = pipeline(self._collections, matching=self._matching, split=self._split)
         try:
             with database.watch(stages, batch_size=1000, **options) as stream:
                 self._patience.back()
-                while not self._closing and stream.alive:
-                    if self._to_commit is not None:
-                        self._commit_now(checkpoints)
-                    event = stream.try_next()
-                    if event is None:
-                        token = stream.resume_token
-                        if token is not None and token != position.token and not whole.pending:
-                            position = position._replace(token=token, invalidated=False)
-                            self._emit((None, position), 0, checkpoints)
-                        continue
-                    complete = whole.add(event)
-                    if complete is None:
-                        continue
-                    position = Position(
-                        STREAM,
-                        position.start,
-                        token=complete["_id"],
-                        invalidated=complete["operationType"] == "invalidate",
-                        time=complete["clusterTime"],
-                    )
-                    # the stream begins at the rename itself: that one has been read already
-                    seen = complete["clusterTime"] <= position.start
-                    if renamed_into(complete, self._collections) and not seen:
-                        self._position = self._begin_snapshot(complete["clusterTime"], checkpoints)
-                        return
-                    self._emit_event(complete, position, checkpoints)
+                self._read(stream, position, checkpoints)
         except OperationFailure as error:
+            if not self._split and _splits_large_events(database.client):
+                # perhaps an event over 16 MB, or a token between the parts of one
+                self._split = True
+                return
             if error.code in LOST_HISTORY:
                 raise LostHistory(f"error {error.code}: {error.details or error}"[:300]) from error
             raise
+
+    def _read(
+        self,
+        stream: "ChangeStream[dict[str, Any]]",
+        position: Position,
+        checkpoints: Checkpoints,
+    ) -> None:
+        whole = Reassembly()
+        while not self._closing and stream.alive:
+            if self._to_commit is not None:
+                self._commit_now(checkpoints)
+            event = stream.try_next()
+            if event is None:
+                token = stream.resume_token
+                if token is not None and token != position.token and not whole.pending:
+                    position = position._replace(token=token, invalidated=False)
+                    self._emit((None, position), 0, checkpoints)
+                continue
+            if not self._matching and is_foreign(event, self._collections):
+                # begin again behind the last event of ours: a stream that matches may not know
+                # the token of this one
+                self._matching = True
+                return
+            complete = whole.add(event)
+            if complete is None:
+                continue
+            position = Position(
+                STREAM,
+                position.start,
+                token=complete["_id"],
+                invalidated=complete["operationType"] == "invalidate",
+                time=complete["clusterTime"],
+            )
+            # the stream begins at the rename itself: that one has been read already
+            seen = complete["clusterTime"] <= position.start
+            if renamed_into(complete, self._collections) and not seen:
+                self._position = self._begin_snapshot(complete["clusterTime"], checkpoints)
+                return
+            self._emit_event(complete, position, checkpoints)
 
     def _emit_event(
         self, event: Mapping[str, Any], position: Position, checkpoints: Checkpoints
     ) -> None:
         changes = list(changes_of(event, self._collections, self._propagate_drops))
-        size = size_of(event.get("fullDocument") or {})
+        size = size_of(event.get("fullDocument") or {}) if changes else 0
         for change in changes[:-1]:
             self._emit((change, self._position or position), size, checkpoints)
         self._emit((changes[-1] if changes else None, position), size, checkpoints)

@@ -18,24 +18,29 @@ _DOCUMENT_EVENTS = ("insert", "update", "replace")
 _DROP_EVENTS = ("drop", "rename", "dropDatabase")
 
 
-def pipeline(collections: Sequence[str], split: bool) -> list[dict[str, Any]]:
-    """Stages of the change stream: registered collections by equality, and the end of others.
+def pipeline(collections: Sequence[str], *, matching: bool, split: bool) -> list[dict[str, Any]]:
+    """Stages of the change stream.
 
-    :param split: whether the server can split an event that is larger than 16 MB
+    :param matching: whether the server keeps the events of other collections to itself: by
+        equality, and but for those of their end
+    :param split: whether it splits events that are larger than 16 MB
     """
     names = list(collections)
-    stages: list[dict[str, Any]] = [
-        {
-            "$match": {
-                "$or": [
-                    {"ns.coll": {"$in": names}},
-                    {"to.coll": {"$in": names}},
-                    {"operationType": {"$in": ["dropDatabase", "invalidate"]}},
-                ]
-            }
+    match = {
+        "$match": {
+            "$or": [
+                {"ns.coll": {"$in": names}},
+                {"to.coll": {"$in": names}},
+                {"operationType": {"$in": ["dropDatabase", "invalidate"]}},
+            ]
         }
-    ]
-    return [*stages, {"$changeStreamSplitLargeEvent": {}}] if split else stages
+    }
+    return [match] * matching + [{"$changeStreamSplitLargeEvent": {}}] * split
+
+
+def is_foreign(event: Mapping[str, Any], collections: Sequence[str]) -> bool:
+    """Whether an event is of a document of a collection that is not registered."""
+    return "documentKey" in event and event["ns"]["coll"] not in collections
 
 
 class Reassembly:

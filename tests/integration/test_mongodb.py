@@ -2,7 +2,9 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import bson
@@ -14,9 +16,11 @@ from pymongo import MongoClient
 
 from connectors.mongodb import MongoChangeStreamSource, MongoDatabaseConnector
 from models import Change
+from ops.stack import MongoServer
 from tests.conftest import Place
 
 COLLECTIONS = ("posts", "articles")
+_TOO_LARGE = 10334  # BSONObjectTooLarge
 
 
 class Run:
@@ -215,6 +219,38 @@ def test_an_event_larger_than_16_mb_arrives_whole(place: Place) -> None:
     document = seen[-1].document
     assert document is not None
     assert (len(document["a"]), len(document["b"])) == (8_000_000, 7_000_000)
+
+
+def test_a_stream_that_needs_a_stage_gets_it_and_misses_nothing(
+    place: Place, tmp_path: Path
+) -> None:
+    """Events of other collections, and an error of the server that splitting may mend."""
+    with MongoServer(tmp_path / "own-mongodb", extra_args=["--enable-test-commands"]) as server:
+        gets_its_stages(replace(place, mongo_uri=server.uri))
+
+
+def gets_its_stages(place: Place) -> None:
+    run = Run(place)
+
+    def write(change: Change) -> None:
+        database = place.database
+        if change.op == "drop" and drops(run.seen) == 2:
+            database.posts.insert_one({"_id": 1, "content": "x"})
+            database.unregistered.insert_many([{"_id": i, "content": "x"} for i in range(50)])
+            database.posts.insert_one({"_id": 2, "content": "x"})
+            database.unregistered.drop()
+            database.posts.insert_one({"_id": 3, "content": "x"})
+        elif change.id == 3:
+            database.client.admin.command(
+                "configureFailPoint", "failCommand", mode={"times": 1},
+                data={"failCommands": ["getMore"], "errorCode": _TOO_LARGE},
+            )  # fmt: skip
+            database.posts.insert_one({"_id": 4, "content": "x"})
+
+    live = [(c.op, c.id) for c in run.until(lambda s: s[-1].id == 4, write) if c.op != "drop"]
+    assert live == [("insert", number) for number in (1, 2, 3, 4)]
+    capture = run.source._built[0]._capture
+    assert (capture._matching, capture._split) == (True, True)
 
 
 def test_the_plain_connector_gives_a_database(place: Place) -> None:
