@@ -1,4 +1,7 @@
-"""What automatic precision gains, and what it costs in quality, in a process of its own."""
+"""What automatic precision gains, and what it costs in quality, in a process of its own.
+
+`python -m benchmarks.precision bfloat16` judges another precision.
+"""
 
 import json
 import sys
@@ -36,7 +39,8 @@ def main() -> None:
     chunks = texts[:CHUNKS]
     # A query is half of another chunk's text: it has no exact match.
     queries = [text[: len(text) // 2] for text in texts[CHUNKS : CHUNKS + QUERIES]]
-    automatic, full = Embedder("", "cpu"), Embedder("", "cpu", "float32")
+    chosen = sys.argv[1] if sys.argv[1:] else "auto"
+    automatic, full = Embedder("", "cpu", chosen), Embedder("", "cpu", FLOAT32)
     for embedder in (automatic, full):
         embedder.encode(chunks[:40])
     ratios = []

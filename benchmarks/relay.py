@@ -15,8 +15,8 @@ from benchmarks.place import ROOT, Place, Servers, wait_for
 from benchmarks.report import Measured
 
 EVENTS: Final = 30_000
-TUTORIAL_EVENTS: Final = 300
-ROUNDS: Final = 5
+TUTORIAL_EVENTS: Final = 600
+ROUNDS: Final = 7
 _EVENT_BYTES: Final = 1500
 _TIGHTEST: Final = ("tight", "alone")
 _TUTORIAL: Final = ("connection_per_message",)
