@@ -328,14 +328,14 @@ class Capture:
                     position = position._replace(token=token, invalidated=False)
                     self._emit((None, position), 0, checkpoints)
                 continue
-            if not self._matching and is_foreign(event, self._collections):
+            complete = whole.add(event)
+            if complete is None:
+                continue
+            if not self._matching and is_foreign(complete, self._collections):
                 # begin again behind the last event of ours: a stream that matches may not know
                 # the token of this one
                 self._matching = True
                 return
-            complete = whole.add(event)
-            if complete is None:
-                continue
             position = Position(
                 STREAM,
                 position.start,

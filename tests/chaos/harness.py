@@ -70,7 +70,10 @@ class Load:
     def step(self) -> None:
         """One random write."""
         type_, id_ = self._random.choice(self._ids)
-        kind = self._random.choices(["replace", "update", "delete", "twice"], [4, 3, 2, 1])[0]
+        kinds = ["replace", "update", "delete", "twice", "foreign"]
+        kind = self._random.choices(kinds, [4, 3, 2, 1, 1])[0]
+        if kind == "foreign":  # a collection that is not registered
+            type_, kind = "drafts", "replace"
         if kind == "delete":
             self._write(lambda: self._database[type_].delete_one({"_id": id_}))
         elif kind == "update":
