@@ -6,6 +6,7 @@ import sys
 import time
 from typing import Any
 
+import pika
 from qdrant_client import QdrantClient
 from qdrant_client import models as q
 
@@ -59,6 +60,16 @@ def damage(client: QdrantClient) -> None:
     assert VECTOR_NAME == "dense"
 
 
+def wait_for_a_consumer(place: Place, timeout: float = 30) -> None:
+    connection = pika.BlockingConnection(place.rabbitmq.parameters())
+    channel = connection.channel()
+    deadline = time.monotonic() + timeout
+    while not channel.queue_declare(place.queue, passive=True).method.consumer_count:
+        assert time.monotonic() < deadline, "nobody consumes"
+        time.sleep(0.05)
+    connection.close()
+
+
 def test_reconcile_finds_and_repairs_every_kind_of_damage(place: Place) -> None:
     Load(place, seed=5, documents=40).insert_all()
     flows = Flows(place)
@@ -80,6 +91,7 @@ def test_reconcile_finds_and_repairs_every_kind_of_damage(place: Place) -> None:
         assert len(differences(place.database, place.qdrant, HashingEmbedder())) == found
 
         flows.start("features")
+        wait_for_a_consumer(place)  # without one, repairs are left in the queue
         repaired = reconcile(place)
         assert repaired.returncode == 0, repaired.stdout + repaired.stderr
         assert "everything is repaired" in repaired.stdout
