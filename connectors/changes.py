@@ -124,14 +124,12 @@ def size_of(document: Mapping[str, Any]) -> int:
     nested: list[Iterable[Any]] = [document.values()]
     while nested:
         for value in nested.pop():
-            # the kinds that the driver decodes to; isinstance would ask Mapping, which is slow
-            kind = type(value)
-            if kind is str or kind is bytes:
+            if isinstance(value, str | bytes):
                 total += len(value)
-            elif kind is dict:
+            elif isinstance(value, dict):  # what the driver decodes to; Mapping is slow to ask
                 total += 64
                 nested.append(value.values())
-            elif kind is list:
+            elif isinstance(value, list):
                 total += 16 * len(value)
                 nested.append(value)
     return total

@@ -4,6 +4,7 @@ import logging
 from datetime import datetime, timezone
 from typing import Any
 
+import bson
 import pytest
 from bson import Timestamp
 from qdrant_client import QdrantClient
@@ -113,6 +114,7 @@ def test_the_size_of_a_document_counts_the_texts_in_it_wherever_they_are() -> No
     document = {"_id": 1, "a": text, "b": {"c": text, "d": [text, {"e": [text]}]}, "f": b"1" * 1000}
     assert 5000 <= size_of(document) <= 5500
     assert size_of({"numbers": [0.5] * 1000}) >= 8000
+    assert size_of({"picture": bson.Binary(b"1" * 1000, 128), "code": bson.Code("x" * 500)}) >= 1500
 
 
 def test_the_moment_of_a_commit_is_in_milliseconds() -> None:
