@@ -34,7 +34,7 @@ def features(servers: Servers) -> dict[str, Measured]:
     """
     every, _ = documents(SLICES * CHUNKS)
     place = servers.place()
-    precision = (*candidates("cpu"), FLOAT32)[0]
+    precision = _automatic()
     log = place.folder / f"log-{place.name}"
     pairs, shares, cutter = [], [], chunker()
     with Alone(precision, 0) as alone, place.flow("benchmarks.timed_features", _log(log)) as flow:
@@ -69,6 +69,11 @@ def features(servers: Servers) -> dict[str, Measured]:
         "features_vs_encode": Measured(median(with_store), detail),
         "features_vs_encode_without_store": Measured(median(without), bare_detail),
     }
+
+
+def _automatic() -> str:
+    """The precision that the flow takes by itself."""
+    return (*candidates("cpu"), FLOAT32)[0]
 
 
 def _slices(every: Sequence[Document], cutter: Any) -> Iterator[list[Document]]:
@@ -149,7 +154,7 @@ def cluster(servers: Servers) -> dict[str, Measured]:
     embedded one belongs to a single process.
     """
     some, texts = documents(CLUSTER_CHUNKS, seed=2)
-    precision = (*candidates("cpu"), FLOAT32)[0]
+    precision = _automatic()
     environment = {"OMP_NUM_THREADS": "1", "BENCH_STORE": "none"}
     ratios, flows, plain = [], [], []
     for _ in range(CLUSTER_ROUNDS):

@@ -190,8 +190,10 @@ class Embedder:
         beyond = ~torch.isfinite(output).all(dim=1)
         if beyond.any():
             rows = {key: value[beyond] for key, value in features.items()}
-            output[beyond] = self._model.float()(rows)["sentence_embedding"]
-            self._model.to(kind)
+            try:
+                output[beyond] = self._model.float()(rows)["sentence_embedding"]
+            finally:
+                self._model.to(kind)
         vectors: Vectors = torch.nn.functional.normalize(output, dim=1).cpu().numpy()
         return vectors
 

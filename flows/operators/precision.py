@@ -40,14 +40,14 @@ def candidates(device: str = "auto") -> tuple[str, ...]:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda") and torch.cuda.is_available():
-        tensor_cores, _ = torch.cuda.get_device_capability(device)
-        has = {FLOAT16: tensor_cores >= 7, BFLOAT16: tensor_cores >= 8}
+        generation, _ = torch.cuda.get_device_capability(device)  # 7 brought tensor cores
+        fast = {FLOAT16: generation >= 7, BFLOAT16: generation >= 8}
     elif device == "cpu":
         able = torch.cpu.get_capabilities()
-        has = {FLOAT16: able.get("amx_fp16", False), BFLOAT16: able.get("amx_bf16", False)}
+        fast = {FLOAT16: able.get("amx_fp16", False), BFLOAT16: able.get("amx_bf16", False)}
     else:
-        has = {}
-    return tuple(precision for precision, able in has.items() if able)
+        fast = {}
+    return tuple(precision for precision, is_fast in fast.items() if is_fast)
 
 
 def load(

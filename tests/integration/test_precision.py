@@ -1,6 +1,7 @@
 """What the model computes with, on the packaged model and on one that exceeds float16."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -58,6 +59,26 @@ def test_texts_beyond_the_range_of_float16_are_embedded_in_float32(loud: Path) -
     assert (cosines(half, exact) > precision.LEAST_COSINE).all()
     assert half.name == "loud/float16"
     assert (cosines(half, exact) > precision.LEAST_COSINE).all(), "the second batch"
+
+
+def test_an_error_in_float32_leaves_the_model_as_it_was(
+    loud: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    half = Embedder(str(loud), "cpu", "float16")
+    half.load()
+    forward = half._model.forward
+
+    def without_memory(features: Any) -> Any:
+        if next(half._model.parameters()).dtype == torch.float32:
+            raise RuntimeError("out of memory")
+        return forward(features)
+
+    monkeypatch.setattr(half._model, "forward", without_memory)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        half.encode(TEXTS)
+    assert next(half._model.parameters()).dtype == torch.float16
 
 
 def test_a_model_whose_weights_exceed_the_precision_is_refused(loud: Path, tmp_path: Path) -> None:
