@@ -2,15 +2,12 @@
 
 import logging
 import threading
-import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from json import dumps
 from typing import Any
 
 from bson import Timestamp
-from bson.codec_options import CodecOptions, DatetimeConversion
 from pymongo import MongoClient
 from pymongo.change_stream import ChangeStream
 from pymongo.database import Database
@@ -36,7 +33,14 @@ from connectors.changes import (
 )
 from connectors.checkpoints import SNAPSHOT, STREAM, Checkpoints, Position
 from connectors.errors import ConfigurationError, Patience
+from connectors.handover import Entry, Handover
 from connectors.progress import SnapshotProgress
+from connectors.replica_set import (
+    CODEC,
+    NO_REPLICA_SET,
+    operation_time,
+    splits_large_events,
+)
 from models import Change
 
 log = logging.getLogger("connectors")
@@ -46,20 +50,8 @@ LOST_HISTORY = {9, 260, 280, 286}
 ChangeStreamFatalError, ChangeStreamHistoryLost."""
 _NOT_A_REPLICA_SET = 40573
 
-MAX_BUFFERED = 4000
-MAX_BUFFERED_BYTES = 32 * 2**20
 _AWAIT_MS = 500
 _MAX_WAIT_S = 5.0
-
-# What a document holds is the document's affair: bytes that are no UTF-8 and dates beyond year
-# 9999 must not stop the capture of all the others.
-CODEC: "CodecOptions[dict[str, Any]]" = CodecOptions(
-    unicode_decode_error_handler="replace",
-    datetime_conversion=DatetimeConversion.DATETIME_AUTO,
-    tz_aware=True,
-)
-
-Entry = tuple[Change | None, Position]
 
 
 class LostHistory(Exception):
@@ -67,7 +59,7 @@ class LostHistory(Exception):
 
 
 class Capture:
-    """Reads changes into a bounded buffer, in a thread of its own.
+    """Hands changes over from a thread of its own.
 
     :param connect: makes the client; called again after nothing, since the driver reconnects
     :param database: the database to watch
@@ -97,12 +89,8 @@ class Capture:
         self._propagate_drops = propagate_drops
         self._patience = Patience("MongoDB", lambda error: True)
         self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
-        self._changed = threading.Condition()
-        self._buffer: deque[tuple[Entry, int]] = deque()
-        self._bytes = 0
-        self._closing = False
+        self._handover = Handover()
         self._position: Position | None = None
-        self._to_commit: Position | None = None
         self._failure: Exception | None = None
         self._snapshot_begun = False
         self._matching = False
@@ -113,38 +101,21 @@ class Capture:
         self._thread.start()
 
     def take(self, max_count: int, max_bytes: int) -> list[Entry]:
-        """Entries from the buffer, in order; at least one if there is any.
+        """Changes and the positions behind them, in order; at least one if there is any.
 
         :raises ConfigurationError: what keeps this capture from ever working
         """
         if self._failure is not None:
             raise self._failure
-        taken: list[Entry] = []
-        size = 0
-        with self._changed:
-            while self._buffer and len(taken) < max_count:
-                entry, bytes_ = self._buffer[0]
-                if taken and size + bytes_ > max_bytes:
-                    break
-                self._buffer.popleft()
-                self._bytes -= bytes_
-                size += bytes_
-                taken.append(entry)
-            if taken:
-                self._changed.notify_all()
-        return taken
+        return self._handover.take(max_count, max_bytes)
 
     def commit(self, position: Position) -> None:
         """Have a position stored soon: everything before it has reached the broker."""
-        with self._changed:
-            self._to_commit = position
-            self._changed.notify_all()
+        self._handover.store(position)
 
     def close(self, timeout: float = 3.0) -> None:
         """Store the last committed position and end the thread. Never raises."""
-        with self._changed:
-            self._closing = True
-            self._changed.notify_all()
+        self._handover.close()
         self._thread.join(timeout)
 
     def _run(self) -> None:
@@ -153,7 +124,7 @@ class Capture:
             client = self._connect()
             database = client.get_database(self._database_name, codec_options=CODEC)
             checkpoints = self._checkpoints(client)
-            while not self._closing:
+            while not self._handover.closing:
                 try:
                     self._capture(client, database, checkpoints)
                     wait = 0.1
@@ -161,10 +132,7 @@ class Capture:
                     self._resnapshot_or_fail(client, checkpoints, error)
                 except OperationFailure as error:
                     if error.code == _NOT_A_REPLICA_SET:
-                        raise ConfigurationError(
-                            "MONGO_DATABASE_HOST is no replica set, and change streams need one: "
-                            "start mongod with --replSet and run rs.initiate()"
-                        ) from error
+                        raise ConfigurationError(NO_REPLICA_SET) from error
                     self._pause(error, wait)
                     wait = min(_MAX_WAIT_S, wait * 2)
                 except MongoConfigurationError as error:
@@ -181,10 +149,7 @@ class Capture:
 
     def _pause(self, error: PyMongoError, wait: float) -> None:
         self._patience.away(error)
-        deadline = time.monotonic() + wait
-        with self._changed:
-            while not self._closing and (left := deadline - time.monotonic()) > 0:
-                self._changed.wait(left)
+        self._handover.pause(wait)
 
     def _checkpoints(self, client: "MongoClient[dict[str, Any]]") -> Checkpoints:
         described = dumps(
@@ -220,7 +185,7 @@ class Capture:
         if position.phase == SNAPSHOT:
             for entry, size in self._scan(database, position):
                 self._emit(entry, size, checkpoints)
-            if self._closing:
+            if self._handover.closing:
                 return
         self._follow(database, checkpoints)
 
@@ -303,7 +268,7 @@ class Capture:
                 self._patience.back()
                 self._read(stream, position, checkpoints)
         except OperationFailure as error:
-            if not self._split and _splits_large_events(database.client):
+            if not self._split and splits_large_events(database.client):
                 # perhaps an event over 16 MB, or a token between the parts of one
                 self._split = True
                 return
@@ -318,9 +283,8 @@ class Capture:
         checkpoints: Checkpoints,
     ) -> None:
         whole = Reassembly()
-        while not self._closing and stream.alive:
-            if self._to_commit is not None:
-                self._commit_now(checkpoints)
+        while not self._handover.closing and stream.alive:
+            self._commit_now(checkpoints)
             event = stream.try_next()
             if event is None:
                 token = stream.resume_token
@@ -343,9 +307,11 @@ class Capture:
                 invalidated=complete["operationType"] == "invalidate",
                 time=complete["clusterTime"],
             )
-            # the stream begins at the rename itself: that one has been read already
-            seen = complete["clusterTime"] <= position.start
-            if renamed_into(complete, self._collections) and not seen:
+            # a stream that begins at a rename has read what it brought
+            if (
+                renamed_into(complete, self._collections)
+                and complete["clusterTime"] > position.start
+            ):
                 self._position = self._begin_snapshot(complete["clusterTime"], checkpoints)
                 return
             self._emit_event(complete, position, checkpoints)
@@ -361,51 +327,12 @@ class Capture:
 
     def _emit(self, entry: Entry, size: int, checkpoints: Checkpoints) -> None:
         """Put an entry into the buffer; waits while it is full, storing positions meanwhile."""
-        while not self._put(entry, size):
+        while not self._handover.put(entry, size):
             self._commit_now(checkpoints)
-
-    def _put(self, entry: Entry, size: int) -> bool:
-        with self._changed:
-            if self._closing:
-                return True
-            if len(self._buffer) >= MAX_BUFFERED or self._bytes >= MAX_BUFFERED_BYTES:
-                if self._to_commit is None:
-                    self._changed.wait(0.5)
-                return False
-            # an idle token only moves the last one on
-            if entry[0] is None and self._buffer and self._buffer[-1][0][0] is None:
-                self._buffer.pop()
-            self._buffer.append((entry, size))
-            self._bytes += size
         self._position = entry[1]
-        return True
 
     def _commit_now(self, checkpoints: Checkpoints) -> None:
-        with self._changed:
-            position = self._to_commit
-        if position is None:
-            return
-        checkpoints.store(position)
-        with self._changed:
-            if self._to_commit is position:
-                self._to_commit = None
-
-
-def _splits_large_events(client: "MongoClient[dict[str, Any]]") -> bool:
-    version: list[int] = client.server_info()["versionArray"]
-    return version >= [6, 0, 9]
-
-
-def operation_time(client: "MongoClient[dict[str, Any]]") -> Timestamp:
-    """The cluster time now.
-
-    :raises ConfigurationError: the server is no replica set
-    """
-    answer = client.admin.command("hello")
-    time_ = answer.get("operationTime")
-    if not isinstance(time_, Timestamp):
-        raise ConfigurationError(
-            "MONGO_DATABASE_HOST is no replica set, and change streams need one: start mongod "
-            "with --replSet and run rs.initiate()"
-        )
-    return time_
+        position = self._handover.to_store
+        if position is not None:
+            checkpoints.store(position)
+            self._handover.stored(position)

@@ -12,10 +12,10 @@ from pymongo import MongoClient
 from qdrant_client import QdrantClient
 
 from connectors.access import is_away
-from connectors.capture import CODEC, operation_time
 from connectors.changes import rows, version_of
 from connectors.errors import Patience
 from connectors.qdrant import cleaned, vectors_of
+from connectors.replica_set import CODEC, operation_time
 from models import Change
 from models.points import Key
 

@@ -33,12 +33,12 @@ from pymongo.errors import PyMongoError
 
 from connectors.access import STORE_ERRORS, one_line, open_client
 from connectors.broker import queue_names, topology
-from connectors.capture import CODEC
 from connectors.changes import version_of
 from connectors.errors import ConfigurationError
 from connectors.qdrant import TOMBSTONES, QdrantStore
 from connectors.rabbitmq import RabbitMQConnection, RabbitMQSink
 from connectors.reader import StoreUnavailableError, open_reader
+from connectors.replica_set import CODEC
 from connectors.scan import ScanSource, operation_time, scan_documents, scan_points
 from flows.lifecycle import one_line_errors
 from flows.operators.attempt import attempt
