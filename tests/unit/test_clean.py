@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from flows.operators import clean
 from flows.operators.clean import clean_text
+from flows.operators.cleaning.characters import plain_characters, plain_whitespace
 
 PIECES = """
 <p> </p> <b> </b> <pre> </pre> <code> </code> <script> </script> <!-- --> <a\xa0href='x'> < > &
@@ -112,8 +113,8 @@ def test_giving_up_is_final_too(text: str) -> None:
 @settings(deadline=None, max_examples=100)
 @given(st.lists(st.text(st.characters(categories=["Ll", "Lu", "Lo"]), min_size=1), min_size=1))
 def test_words_of_every_language_survive(words: list[str]) -> None:
-    text = clean._plain_characters(" ".join(words))
-    assert clean_text(text) == clean._plain_whitespace(text)
+    text = plain_characters(" ".join(words))
+    assert clean_text(text) == plain_whitespace(text)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""The parts of `flows.operators.clean`, in the order in which a text passes them."""

@@ -1,0 +1,80 @@
+"""Characters and spaces that look alike, or like nothing, in one form."""
+
+import re
+import unicodedata
+
+
+def _styled_letters() -> dict[int, str]:
+    """Map letters that Unicode has for their looks to the letters they show.
+
+    Only blocks of mathematical, fullwidth and enclosed letters: compatibility normalisation
+    of everything (NFKC) would also rewrite ligatures, fractions and Japanese punctuation.
+    """
+    letterlike = "ℂℊℋℌℍℎℐℑℒℕℙℚℛℜℝℤℨℬℭℯℰℱℳℴ"
+    plain = [*map(ord, letterlike), *range(0x1D400, 0x1D800)]
+    plain += [*range(0xFF10, 0xFF1A), *range(0xFF21, 0xFF3B), *range(0xFF41, 0xFF5B)]
+    table = {code: unicodedata.normalize("NFKC", chr(code)) for code in plain}
+    capitals, smalls = "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz"
+    for first, letters in {
+        0x24B6: capitals,
+        0x24D0: smalls,
+        0x249C: smalls,
+        0x1F110: capitals,
+        0x1F130: capitals,
+        0x1F150: capitals,
+        0x1F170: capitals,
+    }.items():
+        table.update(zip(range(first, first + 26), letters, strict=True))
+    return table
+
+
+_BUTTONS = "Ⓜ🅰🅱🅾🅿"
+"""Enclosed letters that are emoji as well, when a variation selector says so."""
+_STYLED = _styled_letters()
+_CONTROLS = [*range(0x01, 0x09), *range(0x0E, 0x20), *range(0x7F, 0x85), *range(0x86, 0xA0)]
+_INVISIBLE = [0xAD, 0x61C, 0x180E, 0x200B, 0x200E, 0x200F, *range(0x202A, 0x202F)]
+_INVISIBLE += [*range(0x2060, 0x2070), 0xFEFF, *range(0xFFF9, 0xFFFC)]
+_DROPPED = dict.fromkeys(_CONTROLS + _INVISIBLE, "")
+_SPACES = dict.fromkeys(
+    [0xA0, 0x1680, *range(0x2000, 0x200B), 0x202F, 0x205F, 0x2800, 0x3000, 0x3164, 0xFFA0], " "
+) | dict.fromkeys([0x0B, 0x0C, 0x85, 0x2028, 0x2029], "\n")
+_CHARACTERS = {
+    code: new for code, new in (_STYLED | _DROPPED | _SPACES).items() if chr(code) not in _BUTTONS
+}
+_BUTTON = re.compile(f"[{_BUTTONS}](?!\ufe0f)")
+_EMOJI = (
+    "©®\u20e3\u2190-\u2bff\u3030\u303d\u3297\u3299\ufe0f\U0001f000-\U0001faff\U000e0020-\U000e007f"
+)
+_JOINING_SCRIPTS = (
+    "\u0600-\u109f\u1780-\u18af\u1900-\u1cff\ua800-\uabff\ufb50-\ufdff\ufe70-\ufefe"
+    "\U00010a00-\U00011fff"
+)
+_STRAY_JOINER = re.compile(
+    f"(?<![{_EMOJI}{_JOINING_SCRIPTS}])[\u200c\u200d]+"
+    f"|(?<=[{_EMOJI}])(?:\u200c[\u200c\u200d]*|\u200d(?![{_EMOJI}])[\u200c\u200d]*)"
+)
+_STRAY_TAG_CHARACTER = re.compile("(?<![\U0001f3f4\U000e0020-\U000e007f])[\U000e0000-\U000e007f]+")
+_DECOMPOSED = re.compile(
+    "\\w[\u0300-\u036f\u3099\u309a]{1,4}(?![\u0300-\u036f\u3099\u309a])"
+    "|[\u1100-\u1112][\u1161-\u1175][\u11a8-\u11c2]?"
+)
+
+
+def plain_characters(text: str) -> str:
+    """Letters as letters, spaces as spaces, composed, and nothing that cannot be seen."""
+    if text.isascii() and text.isprintable():
+        return text
+    text = text.translate(_CHARACTERS)
+    if text.isascii():
+        return text
+    text = _BUTTON.sub(lambda match: _STYLED[ord(match[0])], text)
+    text = _STRAY_TAG_CHARACTER.sub("", _STRAY_JOINER.sub("", text))
+    # Not the whole text at once: sorting a long run of combining marks is quadratic in CPython.
+    return _DECOMPOSED.sub(lambda match: unicodedata.normalize("NFC", match[0]), text)
+
+
+def plain_whitespace(text: str) -> str:
+    """One space between words, at most one blank line between lines, none at the ends."""
+    text = re.sub(r"[ \t]+", " ", text)
+    text = re.sub(r" ?\n ?", "\n", text)
+    return re.sub(r"\n{3,}", "\n\n", text).strip()
