@@ -30,7 +30,7 @@ def candidates(device: str = "auto") -> tuple[str, ...]:
     By its instructions, not by a clock: the same machine must always answer the same, since
     another precision means other vectors. float16 keeps three bits more than bfloat16 at the
     same speed, but only numbers up to 65504. A processor that has bfloat16 or float16 without
-    AMX tiles gains nothing: 0.8 and 1.0 times the speed of float32, measured on all-MiniLM-L6-v2
+    AMX tiles gains nothing: 0.75 and 1.0 times the speed of float32, measured on all-MiniLM-L6-v2
     with oneDNN 3.12 held to those instructions (`ONEDNN_MAX_CPU_ISA`).
 
     :param device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`
