@@ -17,7 +17,7 @@ from benchmarks.freshness import find_record
 from benchmarks.place import ROOT, Flow, Place, Servers, wait_for
 from benchmarks.report import Measured
 from flows.operators.precision import FLOAT32, candidates
-from ops.stack import free_port
+from ops.local_server import free_port
 
 CHUNKS: Final = 250
 SLICES: Final = 8

@@ -19,7 +19,9 @@ from pymongo import MongoClient
 from pymongo.database import Database
 
 from connectors.rabbitmq import RabbitMQSettings, topology
-from ops.stack import GUARD, MongoServer, RabbitMQNode
+from ops.local_server import GUARD
+from ops.mongo_server import MongoServer
+from ops.rabbitmq_node import RabbitMQNode
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 

@@ -32,7 +32,9 @@ from examples.stopwatch import Stopwatch, Write
 from examples.summary import sum_up
 from flows.settings import Settings
 from models import DOCUMENT_TYPES
-from ops.stack import MongoServer, RabbitMQNode, StackError
+from ops.local_server import StackError
+from ops.mongo_server import MongoServer
+from ops.rabbitmq_node import RabbitMQNode
 from retrieval.client import RetrievalClient
 from retrieval.search import print_hits
 from retrieval.sync import State, compare

@@ -15,7 +15,7 @@ from typing import Final
 
 from typing_extensions import Self
 
-from ops.stack import GUARD
+from ops.local_server import GUARD
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 _DRAIN_S: Final = 60

@@ -13,7 +13,8 @@ from flows.operators.chunk import Chunker
 from flows.operators.embed import Embedder
 from flows.settings import VARIABLES, Settings
 from models import DOCUMENT_TYPES
-from ops.stack import MongoServer, RabbitMQNode
+from ops.mongo_server import MongoServer
+from ops.rabbitmq_node import RabbitMQNode
 from retrieval.sync import State, WithoutEmbedding, expected_state, stored_state
 
 _MODEL: Final = ("EMBEDDING_MODEL", "EMBEDDING_DEVICE", "EMBEDDING_PRECISION")

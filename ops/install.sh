@@ -89,7 +89,7 @@ install_python() {
   exec 9<&-
 }
 
-# The places that ops/stack.py looks in.
+# The places that ops/rabbitmq_node.py looks in.
 has_broker() {
   for script in /usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server \
     /opt/homebrew/opt/rabbitmq/sbin/rabbitmq-server /usr/local/opt/rabbitmq/sbin/rabbitmq-server; do

@@ -16,7 +16,9 @@ from pymongo.database import Database
 
 from connectors.access import QdrantSettings
 from connectors.rabbitmq import RabbitMQSettings
-from ops.stack import MongoServer, RabbitMQNode, StackError
+from ops.local_server import StackError
+from ops.mongo_server import MongoServer
+from ops.rabbitmq_node import RabbitMQNode
 from tests.hashing import HashingEmbedder
 from tests.qdrant_server import QdrantServer
 

@@ -16,7 +16,7 @@ from bson import ObjectId
 from pymongo.errors import AutoReconnect, DuplicateKeyError
 
 from connectors.rabbitmq import dead_letter_queue
-from ops.stack import free_port
+from ops.local_server import free_port
 from tests.conftest import Place
 from tests.hashing import HashingEmbedder
 from tests.oracle import differences, kinds_of_difference

@@ -21,7 +21,8 @@ from rich.console import Console
 from rich.table import Table
 
 from connectors.rabbitmq import RabbitMQSettings
-from ops.stack import MongoServer, RabbitMQNode
+from ops.mongo_server import MongoServer
+from ops.rabbitmq_node import RabbitMQNode
 from tests.chaos.harness import Flows, Outcome, kill_round
 from tests.conftest import Place
 from tests.qdrant_server import QdrantServer

@@ -10,7 +10,8 @@ import pytest
 from bson import ObjectId
 
 from connectors.rabbitmq import RabbitMQSettings, dead_letter_queue
-from ops.stack import MongoServer, RabbitMQNode
+from ops.mongo_server import MongoServer
+from ops.rabbitmq_node import RabbitMQNode
 from tests.chaos.harness import Flows, Load, queue_depth, settle
 from tests.chaos.proxy import Proxy
 from tests.conftest import Place

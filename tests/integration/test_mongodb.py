@@ -16,7 +16,7 @@ from pymongo import MongoClient
 
 from connectors.mongodb import MongoChangeStreamSource, MongoDatabaseConnector
 from models import Change
-from ops.stack import MongoServer
+from ops.mongo_server import MongoServer
 from tests.conftest import Place
 
 COLLECTIONS = ("posts", "articles")

@@ -18,7 +18,7 @@ from connectors.access import Refused, is_away, meaning, open_client
 from connectors.errors import ConfigurationError
 from connectors.qdrant import QdrantStore, cleaned, vectors_of
 from models import DOCUMENT_TYPES
-from ops.stack import free_port
+from ops.local_server import free_port
 from tests.chaos.harness import Flows, Load, settle
 from tests.conftest import Place
 from tests.hashing import HashingEmbedder

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from connectors.rabbitmq import RabbitMQConnection, RabbitMQSettings, publish_to_rabbitmq
-from ops.stack import MongoServer, RabbitMQNode, free_port
+from ops.local_server import free_port
+from ops.mongo_server import MongoServer
+from ops.rabbitmq_node import RabbitMQNode
 from tests.chaos.harness import Flows, queue_depth, settle
 from tests.conftest import Place
 

@@ -14,13 +14,9 @@ import pika
 import pymongo
 import pytest
 
-from ops.stack import (
-    MongoServer,
-    RabbitMQNode,
-    StackError,
-    find_rabbitmq_server,
-    free_port,
-)
+from ops.local_server import StackError, free_port
+from ops.mongo_server import MongoServer
+from ops.rabbitmq_node import RabbitMQNode, find_rabbitmq_server
 
 ROOT = Path(__file__).parents[2]
 needs_proc = pytest.mark.skipif(
