@@ -5,13 +5,14 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from statistics import median
 from typing import Any, Final
 
 from pymongo import MongoClient
 
-from benchmarks.place import ROOT, Place, Servers, wait_for
+from benchmarks.place import ROOT, Flow, Place, Servers, wait_for
 from benchmarks.report import Measured
 
 EVENTS: Final = 30_000
@@ -26,7 +27,7 @@ _SETTLED: Final = 0.2
 def relay(servers: Servers) -> dict[str, Measured]:
     """Rates by the same observer of the queue's depth, from the same point of the same oplog."""
     place = servers.place()
-    start = _oplog(place)
+    start = backlog(place, EVENTS)
     rounds = []
     for _ in range(ROUNDS):
         rates = {"flow": _flow_rate(place, start)}
@@ -80,8 +81,8 @@ def posts(count: int, seed: int = 7) -> list[dict[str, Any]]:
     return made
 
 
-def _oplog(place: Place) -> dict[str, Any]:
-    """Write the events behind a checkpoint of the flow; returns the checkpoint."""
+def backlog(place: Place, events: int) -> dict[str, Any]:
+    """Write events behind a checkpoint of the flow; returns the checkpoint."""
     checkpoints = _checkpoints(place)
     name = {"_id": f"cdc/{place.database.name}"}
     with place.flow("flows.cdc", {"CDC_SNAPSHOT": "never"}):
@@ -91,8 +92,8 @@ def _oplog(place: Place) -> dict[str, Any]:
         time.sleep(2.5)
     found = checkpoints.find_one(name)
     assert found is not None
-    documents = posts(EVENTS)
-    for begin in range(0, EVENTS, 1000):
+    documents = posts(events)
+    for begin in range(0, events, 1000):
         place.database.posts.insert_many(documents[begin : begin + 1000])
     return found
 
@@ -102,14 +103,20 @@ def _checkpoints(place: Place) -> Any:
     return client[f"bench_cdc_{place.name}"].checkpoints
 
 
-def _flow_rate(place: Place, start: dict[str, Any]) -> float:
-    _checkpoints(place).replace_one({"_id": start["_id"]}, start)
+@contextmanager
+def capturing(place: Place, start: dict[str, Any]) -> Iterator[Flow]:
+    """Run the flow from a checkpoint on, with an empty queue, for the length of a block."""
     place.delete_queues()
     place.declare()
-    with place.flow("flows.cdc", {"CDC_SNAPSHOT": "never"}) as flow:
-        rate = _rate(place, EVENTS, flow.process)
     _checkpoints(place).replace_one({"_id": start["_id"]}, start)
-    return rate
+    with place.flow("flows.cdc", {"CDC_SNAPSHOT": "never"}) as flow:
+        yield flow
+    _checkpoints(place).replace_one({"_id": start["_id"]}, start)
+
+
+def _flow_rate(place: Place, start: dict[str, Any]) -> float:
+    with capturing(place, start) as flow:
+        return _rate(place, EVENTS, flow.process)
 
 
 def _plain_rate(place: Place, kind: str, total: int) -> float:

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from benchmarks.__main__ import BENCHMARKS, TARGETS
+from benchmarks.profiles import CDC, shares
 from benchmarks.report import RESULTS, Measured, Target, entry
 from tests.processes import ROOT
 
@@ -62,3 +63,15 @@ def test_results_have_one_form() -> None:
         assert row["unit"] == TARGETS[row["name"]].unit
         again = Measured(row["value"], holds=row["met"] is not False)
         assert row["met"] in (TARGETS[row["name"]].met_by(again), False)
+
+
+def test_a_profile_counts_a_sample_for_the_innermost_step() -> None:
+    samples = "\n".join(
+        [
+            "run (run.py:355);submit (connectors/publishing.py:5) 3",
+            "run (run.py:355);step (operators/encode.py:2);_relaxed_json (models/events.py:150) 5",
+            "run (run.py:355) 1",
+            "sleep (elsewhere.py:1) 1",
+        ]
+    )
+    assert shares(samples, CDC) == {"JSON": 0.5, "broker": 0.3, "Bytewax": 0.1, "all else": 0.1}
