@@ -59,8 +59,7 @@ class Delivery:
     """Wall clock of its arrival in milliseconds since 1970."""
 
 
-@dataclass(frozen=True, slots=True)
-class ChangeEvent:
+class ChangeEvent(NamedTuple):
     """One change of one document, or the drop of a collection."""
 
     op: str
@@ -71,7 +70,7 @@ class ChangeEvent:
     """Empty for a drop only."""
     version: int
     """clusterTime: seconds << 32 | increment."""
-    body: Mapping[str, Any] = field(default_factory=dict)
+    body: Mapping[str, Any] = {}
     """The flat document with `type` and `entry_id`."""
     fenced: bool = True
     """False where the producer gave no version: the change counts as made when it is read, so it

@@ -87,7 +87,7 @@ def collapse(run: Iterable[Prepared]) -> dict[Key, Prepared]:
         if other is None or change.event.version >= other.event.version:
             newest[key] = change
         elif not change.event.fenced:
-            event = replace(change.event, version=other.event.version)
+            event = change.event._replace(version=other.event.version)
             newest[key] = replace(change, event=event)
     return newest
 
