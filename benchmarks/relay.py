@@ -17,7 +17,7 @@ from benchmarks.report import Measured
 
 EVENTS: Final = 30_000
 TUTORIAL_EVENTS: Final = 600
-ROUNDS: Final = 7
+ROUNDS: Final = 15
 _EVENT_BYTES: Final = 1500
 _TIGHTEST: Final = ("tight", "alone")
 _TUTORIAL: Final = ("connection_per_message",)
