@@ -319,7 +319,7 @@ class Capture:
     def _emit_event(
         self, event: Mapping[str, Any], position: Position, checkpoints: Checkpoints
     ) -> None:
-        changes = list(changes_of(event, self._collections, self._propagate_drops))
+        changes = changes_of(event, self._collections, self._propagate_drops)
         size = size_of(event.get("fullDocument") or {}) if changes else 0
         for change in changes[:-1]:
             self._emit((change, self._position or position), size, checkpoints)

@@ -76,7 +76,7 @@ def renamed_into(event: Mapping[str, Any], collections: Sequence[str]) -> bool:
 
 def changes_of(
     event: Mapping[str, Any], collections: Sequence[str], propagate_drops: bool
-) -> Iterator[Change]:
+) -> list[Change]:
     """What an event means: one change, none, or the drop of one or of all collections."""
     op = event["operationType"]
     version = version_of(event["clusterTime"])
@@ -84,15 +84,19 @@ def changes_of(
     committed_ms = _milliseconds(event.get("wallTime"))
     if op in _DOCUMENT_EVENTS:
         document = event.get("fullDocument")
-        if document is not None:  # else it is gone by now, and its delete follows
-            id_ = event["documentKey"]["_id"]
-            yield Change(op, name, version, id_, document, committed_ms)
-    elif op == "delete":
-        yield Change(op, name, version, event["documentKey"]["_id"], None, committed_ms)
-    elif op in _DROP_EVENTS and propagate_drops:
-        for gone in collections if op == "dropDatabase" else [name]:
-            if gone in collections:
-                yield Change("drop", gone, version, committed_ms=committed_ms)
+        if document is None:  # it is gone by now, and its delete follows
+            return []
+        return [Change(op, name, version, event["documentKey"]["_id"], document, committed_ms)]
+    if op == "delete":
+        return [Change(op, name, version, event["documentKey"]["_id"], None, committed_ms)]
+    if op in _DROP_EVENTS and propagate_drops:
+        gone = collections if op == "dropDatabase" else [name]
+        return [
+            Change("drop", each, version, committed_ms=committed_ms)
+            for each in gone
+            if each in collections
+        ]
+    return []
 
 
 def rows(
@@ -115,7 +119,7 @@ def rows(
 
 def version_of(time: Timestamp) -> int:
     """ClusterTime as one integer: seconds << 32 | increment."""
-    return (int(time.time) << 32) | int(time.inc)
+    return (time.time << 32) | time.inc
 
 
 def size_of(document: Mapping[str, Any]) -> int:

@@ -24,7 +24,8 @@ class Handover:
     """
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._entries: deque[tuple[Entry, int]] = deque()
         self._bytes = 0
         self.to_store: Position | None = None
@@ -34,7 +35,7 @@ class Handover:
 
     def put(self, entry: Entry, size: int) -> bool:
         """Add an entry of about `size` bytes; false while the buffer is full."""
-        with self._changed:
+        with self._lock:
             if self.closing:
                 return True
             if len(self._entries) >= MAX_ENTRIES or self._bytes >= MAX_BYTES:
