@@ -1,8 +1,7 @@
 """HTML: tags and entities.
 
 Recognised by their own patterns rather than by a parser. A parser makes a tree of whatever it gets,
-so it eats `List<int>` in a mixed text, and lexbor needs quadratic time for deep nesting (20,000
-open `<div>` 0.4 s, a million about a quarter of an hour).
+so it eats `List<int>` in a mixed text, and lexbor needs quadratic time for deep nesting.
 """
 
 import html
@@ -17,66 +16,22 @@ _TAG = re.compile(
 _CLOSING_TAG = re.compile(r"</([A-Za-z][\w:-]*)\s*>")
 _ATTRIBUTE = re.compile(r"""\w=["'\w#/.%-]|=\s*["']""")
 _ENTITY = re.compile(r"&(?:amp;)*(#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
-_STANDALONE = frozenset(
-    [
-        "br",
-        "hr",
-        "p",
-        "li",
-        "ul",
-        "ol",
-        "div",
-        "span",
-        "img",
-        "wbr",
-        "td",
-        "th",
-        "tr",
-        "h1",
-        "h2",
-        "h3",
-        "h4",
-        "h5",
-        "h6",
-        "input",
-    ]
-)
+_HEADINGS = ["h1", "h2", "h3", "h4", "h5", "h6"]
+_STANDALONE = frozenset([
+    *_HEADINGS, "br", "hr", "p", "li", "ul", "ol", "div", "span", "img", "wbr", "td", "th", "tr",
+    "input",
+])  # fmt: skip
 _RAW = {
     name: re.compile(rf"</{name}\s*>", re.IGNORECASE)
     for name in ("script", "style", "template", "svg", "pre", "code")
 }
-_SPACING = dict.fromkeys(
-    [
-        "p",
-        "div",
-        "h1",
-        "h2",
-        "h3",
-        "h4",
-        "h5",
-        "h6",
-        "ul",
-        "ol",
-        "dl",
-        "table",
-        "blockquote",
-        "section",
-        "article",
-        "header",
-        "footer",
-        "aside",
-        "main",
-        "nav",
-        "figure",
-        "figcaption",
-        "form",
-        "hr",
-        "title",
-        "head",
-        "body",
-    ],
-    "\n\n",
-) | {"br": "\n", "li": "\n", "tr": "\n", "dt": "\n", "dd": "\n", "td": " ", "th": " "}
+_PARAGRAPHS = [
+    *_HEADINGS, "p", "div", "ul", "ol", "dl", "table", "blockquote", "section", "article", "header",
+    "footer", "aside", "main", "nav", "figure", "figcaption", "form", "hr", "title", "head", "body",
+]  # fmt: skip
+_SPACING = dict.fromkeys(_PARAGRAPHS, "\n\n") | {
+    "br": "\n", "li": "\n", "tr": "\n", "dt": "\n", "dd": "\n", "td": " ", "th": " ",
+}  # fmt: skip
 
 
 def strip_html(text: str, kept: Kept) -> str:
