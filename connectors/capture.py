@@ -35,12 +35,7 @@ from connectors.checkpoints import SNAPSHOT, STREAM, Checkpoints, Position
 from connectors.errors import ConfigurationError, Patience
 from connectors.handover import Entry, Handover
 from connectors.progress import SnapshotProgress
-from connectors.replica_set import (
-    CODEC,
-    NO_REPLICA_SET,
-    operation_time,
-    splits_large_events,
-)
+from connectors.replica_set import CODEC, NO_REPLICA_SET, operation_time, splits_large_events
 from models import Change
 
 log = logging.getLogger("connectors")

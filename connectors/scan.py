@@ -15,7 +15,7 @@ from connectors.access import is_away
 from connectors.changes import rows, version_of
 from connectors.errors import Patience
 from connectors.qdrant import cleaned, vectors_of
-from connectors.replica_set import CODEC, operation_time
+from connectors.replica_set import CODEC
 from models import Change
 from models.points import Key
 
@@ -102,6 +102,3 @@ def _points(
             yield str(record.id), payload
         if offset is None:
             return
-
-
-__all__ = ["ScanSource", "operation_time", "scan_documents", "scan_points"]

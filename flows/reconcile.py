@@ -38,8 +38,8 @@ from connectors.errors import ConfigurationError
 from connectors.qdrant import TOMBSTONES, QdrantStore
 from connectors.rabbitmq import RabbitMQConnection, RabbitMQSink
 from connectors.reader import StoreUnavailableError, open_reader
-from connectors.replica_set import CODEC
-from connectors.scan import ScanSource, operation_time, scan_documents, scan_points
+from connectors.replica_set import CODEC, operation_time
+from connectors.scan import ScanSource, scan_documents, scan_points
 from flows.lifecycle import one_line_errors
 from flows.operators.attempt import attempt
 from flows.operators.chunk import Chunker
