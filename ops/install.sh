@@ -47,10 +47,15 @@ package() {
   fi
 }
 
-# The newest Python first that Bytewax has wheels for; pyenv's stand-ins exist without working.
-find_python() {
-  for candidate in python3.12 python3.11 python3.10 python3; do
-    if "$candidate" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' \
+# The system's own Python first: distributions build it with the compiler's profile, pyenv does not
+# unless told to, and the flows are interpreter-bound. Then the newest that Bytewax has wheels for.
+pythons="/usr/bin/python3.12 /usr/bin/python3.11 /usr/bin/python3.10
+  python3.12 python3.11 python3.10 python3"
+
+# Prints the first that works (pyenv's stand-ins exist without working) and has the modules named.
+python_with() {
+  for candidate in $pythons; do
+    if "$candidate" -c "import sys, $1; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))" \
       >/dev/null 2>&1; then
       command -v "$candidate"
       return
@@ -58,6 +63,9 @@ find_python() {
   done
   return 1
 }
+
+# One without venv will do where there is no other: make_venv installs what is missing.
+find_python() { python_with venv,ensurepip || python_with os; }
 
 make_venv() {
   python=$(find_python) || die \
