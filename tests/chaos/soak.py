@@ -17,9 +17,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from connectors.rabbitmq import RabbitMQSettings
 from ops.mongo_server import MongoServer
 from ops.rabbitmq_node import RabbitMQNode
@@ -49,7 +46,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--kills", type=int, default=10, help="kills in each round")
     parser.add_argument("--seed", type=int, default=int(time.time()))
-    parser.add_argument("--write", type=Path, help="a Markdown file for the table")
+    parser.add_argument("--write", type=Path, help="a Markdown file for the report")
     arguments = parser.parse_args()
     totals: dict[str, Counter[str]] = {}
     with tempfile.TemporaryDirectory(prefix="twinstream-soak-") as folder:
@@ -72,9 +69,10 @@ def main() -> int:
     rows = [[name, *(str(counts[c]) for c in COLUMNS[1:])] for name, counts in totals.items()]
     total = sum(totals.values(), Counter())
     rows.append(["all", *(str(total[column]) for column in COLUMNS[1:])])
-    _print(rows)
+    table = _table(rows)
+    print(table)
     if arguments.write:
-        _write(arguments.write, rows, arguments.seed)
+        arguments.write.write_text(_report(table, arguments))
     return 1 if sum(total[column] for column in COLUMNS[5:]) else 0
 
 
@@ -103,33 +101,25 @@ def _name(arrangement: dict[str, Any]) -> str:
     return ", ".join(parts) or "1 partition, 1 worker"
 
 
-def _print(rows: list[list[str]]) -> None:
-    table = Table()
-    for column in COLUMNS:
-        first = column == COLUMNS[0]
-        table.add_column(column, justify="left" if first else "right", no_wrap=first)
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)
+def _table(rows: list[list[str]]) -> str:
+    """In Markdown: numbers of any width, whatever the terminal's."""
+    head = [COLUMNS, ["---", *["--:"] * (len(COLUMNS) - 1)]]
+    return "".join(f"| {' | '.join(row)} |\n" for row in [*head, *rows])
 
 
-def _write(file: Path, rows: list[list[str]], seed: int) -> None:
-    lines = [
-        "# Soak",
-        "",
-        f"Made by `python -m tests.chaos.soak --write {file}` with seed {seed}.",
-        "A kill is a SIGKILL whose exit code was seen, of either flow, and where two processes of",
-        "the features flow share a server (Qdrant's engine behind its gRPC services, see",
-        "`tests/qdrant_server.py`) also of that. Counted in points, once all changes have arrived.",
-        "Lost: a fresh sync has it, the store does not. Stale: another payload or vector.",
-        "Resurrected: of a document that MongoDB does not have. Duplicated: too many of one that",
-        "it has.",
-        "",
-        f"| {' | '.join(COLUMNS)} |",
-        f"|---{'|--:' * (len(COLUMNS) - 1)}|",
-        *(f"| {' | '.join(row)} |" for row in rows),
-    ]
-    file.write_text("\n".join(lines) + "\n")
+def _report(table: str, arguments: argparse.Namespace) -> str:
+    given = f"--rounds {arguments.rounds} --kills {arguments.kills} --seed {arguments.seed}"
+    return f"""# Soak
+
+Made by `python -m tests.chaos.soak {given}`.
+A kill is a SIGKILL whose exit code was seen, of either flow, and where two processes of
+the features flow share a server (Qdrant's engine behind its gRPC services, see
+`tests/qdrant_server.py`) also of that. Counted in points, once all changes have arrived.
+Lost: a fresh sync has it, the store does not. Stale: another payload or vector.
+Resurrected: of a document that MongoDB does not have. Duplicated: too many of one that
+it has.
+
+{table}"""
 
 
 if __name__ == "__main__":
