@@ -12,6 +12,7 @@ with UNIMPLEMENTED.
 import argparse
 import json
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -55,6 +56,7 @@ class Collection:
         self._edge = edge = engine()
         description = folder / "vectors.json"
         if sizes is not None:
+            shutil.rmtree(folder, ignore_errors=True)  # half made by a server that was killed
             folder.mkdir(parents=True)
             vectors = {
                 name: edge.EdgeVectorParams(size=size, distance=edge.Distance.Cosine)
@@ -63,8 +65,10 @@ class Collection:
             sparse = {} if vectors else {_ENGINE_NEEDS_A_VECTOR: edge.EdgeSparseVectorParams()}
             config = edge.EdgeConfig(vectors=vectors, sparse_vectors=sparse)
             self._shard = edge.EdgeShard.create(str(folder / "shard"), config)
-            # Last: a collection without it was not yet confirmed to anybody.
-            description.write_text(json.dumps(dict(sizes)))
+            # Last and at once: a collection without it was not yet confirmed to anybody.
+            begun = description.with_suffix(".begun")
+            begun.write_text(json.dumps(dict(sizes)))
+            begun.replace(description)
         else:
             self._shard = edge.EdgeShard.load(str(folder / "shard"))
         self.sizes: dict[str, int] = json.loads(description.read_text())

@@ -79,6 +79,16 @@ def test_everything_survives_a_kill_of_the_server(tmp_path: Path) -> None:
         assert (world.record() or {})["version"] == 2**62 + 1
 
 
+def test_a_collection_that_a_killed_server_left_half_made_is_made_anew(tmp_path: Path) -> None:
+    (tmp_path / "data" / "tombstones" / "shard").mkdir(parents=True)
+    with QdrantServer(tmp_path) as server:
+        store = QdrantStore(open_client(server.settings), DOCUMENT_TYPES)
+        store.ensure_collections(HashingEmbedder.dimension)
+        server.kill()
+        server.start()
+        store.ensure_collections(HashingEmbedder.dimension)
+
+
 def test_a_request_that_is_too_large_is_refused_and_not_waited_for(server: QdrantServer) -> None:
     client = open_client(server.settings)
     QdrantStore(client, DOCUMENT_TYPES).ensure_collections(HashingEmbedder.dimension)
