@@ -82,11 +82,12 @@ def test_everything_survives_a_kill_of_the_server(tmp_path: Path) -> None:
 def test_a_collection_that_a_killed_server_left_half_made_is_made_anew(tmp_path: Path) -> None:
     (tmp_path / "data" / "tombstones" / "shard").mkdir(parents=True)
     with QdrantServer(tmp_path) as server:
-        store = QdrantStore(open_client(server.settings), DOCUMENT_TYPES)
-        store.ensure_collections(HashingEmbedder.dimension)
+        client = open_client(server.settings)
+        assert not client.collection_exists("tombstones")
+        client.create_collection("tombstones", vectors_config={})
         server.kill()
         server.start()
-        store.ensure_collections(HashingEmbedder.dimension)
+        assert client.collection_exists("tombstones")
 
 
 def test_a_request_that_is_too_large_is_refused_and_not_waited_for(server: QdrantServer) -> None:
