@@ -24,6 +24,7 @@ class Handover:
     """
 
     def __init__(self) -> None:
+        # `put` is called for each event, and enters the lock itself: a Condition does it in Python
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._entries: deque[tuple[Entry, int]] = deque()
