@@ -134,6 +134,11 @@ def test_words_of_every_language_survive(words: list[str]) -> None:
         "[a](",
         "``a ",
         "a\u0301\u0323",
+        "_block__element ",
+        "block__element, ",
+        "--- ",
+        "| --- ",
+        "_a_b_c ",
     ],
 )
 def test_time_is_linear(hostile: str) -> None:
@@ -145,3 +150,26 @@ def test_time_is_linear(hostile: str) -> None:
 
     # Quadratic time would make it 64 times as long; the constant forgives a busy machine.
     assert seconds(80_000) < 24 * seconds(10_000) + 0.05
+
+
+def test_identifiers_in_emphasis_that_never_ends_cost_no_time() -> None:
+    """Each word with `__` doubled the time: a post of 414 characters took hours."""
+    names = ", ".join(["block__element"] * 400)
+    start = time.process_time()
+    assert clean_text(f"The mixin _card takes {names} and more.").endswith("and more.")
+    assert time.process_time() - start < 1
+
+
+def test_a_table_rule_that_is_none_costs_no_time() -> None:
+    """A line of 80 kB took 19 seconds, in which no heartbeat was sent."""
+    start = time.process_time()
+    clean_text("|" + "--- " * 20_000 + "`")
+    assert time.process_time() - start < 1
+
+
+@pytest.mark.parametrize(
+    ("marked", "plain"),
+    [("_a b__c d_", "a b__c d"), ("__a_b__", "a_b"), ("_a__b_c_ x", "a__b_c x")],
+)
+def test_emphasis_keeps_the_underscores_within_words(marked: str, plain: str) -> None:
+    assert clean_text(marked) == plain

@@ -23,7 +23,7 @@ _URL = re.compile(
 _REFERENCE = re.compile(r"^\[([^\[\]\n^]+)\]: ?\S[^\n]*$", re.MULTILINE)
 _REFERENCE_LINK = re.compile(r"(?<![\w\])])!?\[([^\[\]\n]+)\] ?\[([^\[\]\n]*)\]")
 _TABLE = re.compile(r"(?:^[^\n|]*\|[^\n]*(?:\n|\Z))+", re.MULTILINE)
-_TABLE_RULE = re.compile(r"[|: -]*-[|: -]*")
+_TABLE_RULE = re.compile(r"[|: ]*-[|: -]*")
 _IMAGE = re.compile(rf"!\[([^\[\]\n]*)\]{_TARGET}")
 _MARKDOWN: list[tuple["re.Pattern[str]", str | Callable[["re.Match[str]"], str]]] = [
     (_IMAGE, r"\1"),
@@ -36,7 +36,7 @@ _MARKDOWN: list[tuple["re.Pattern[str]", str | Callable[["re.Match[str]"], str]]
     (re.compile(rf"(?<![0-9A-Za-z*\\])(\*{{1,3}})(?=[^\s*])((?:[^*\n]{_IN_PARAGRAPH})*)(?<=[^\s*])\1"
                 r"(?:(?<=\*\*)|(?![0-9A-Za-z]))(?!\*)"), r"\2"),
     (re.compile(rf"(?<![\w\\])(_{{1,3}})(?!(?:{_DUNDERS})__(?!\w))(?=[^\s_])"
-                rf"((?:[^_\n]|(?<=\w)_+(?=\w){_IN_PARAGRAPH})*)(?<=[^\s_])\1(?!\w)"), r"\2"),
+                rf"((?:[^_\n]|(?<=[^\W_])_+(?=[^\W_]){_IN_PARAGRAPH})*)(?<=[^\s_])\1(?!\w)"), r"\2"),
     (re.compile(r"~~(?=[^\s~])([^~\n]*)(?<=[^\s~])~~(?!~)"), r"\1"),
     (re.compile(r"(?<=\w)\\_(?=\w)"), "_"),
     (re.compile(r"^([0-9]+)\\\.", re.MULTILINE), r"\1."),
