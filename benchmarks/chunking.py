@@ -39,8 +39,8 @@ from tokenizers import Tokenizer
 
 from benchmarks.place import on_path
 from benchmarks.report import Measured
-from flows.operators.chunk import Chunker
-from flows.operators.embed import Embedder
+from flows.embedding.embedder import Embedder
+from flows.text.chunk import Chunker
 
 Ranges = list[tuple[int, int]]
 Split = Callable[[str, bool], Ranges]

@@ -5,13 +5,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from benchmarks.place import Place
-from connectors.broker import queue_names, topology
-from connectors.publishing import Publisher
+from connectors.rabbitmq import queue_names, topology
+from connectors.rabbitmq.sink import Publisher
 from examples.corpus import corpus
-from flows.operators.chunk import Chunker
 from flows.operators.encode import encode
 from flows.operators.prepare import chunk, clean, decode
-from models import Change, Delivery, Message
+from flows.text.chunk import Chunker
+from models import CapturedChange, Delivery, Message
 from models.prepared import Prepared
 from tests.hashing import HashingEmbedder
 
@@ -65,7 +65,7 @@ def messages(
     return [
         message
         for collection, document in some
-        for message in step(Change(op, collection, version, document["_id"], document))
+        for message in step(CapturedChange(op, collection, version, document["_id"], document))
     ]
 
 

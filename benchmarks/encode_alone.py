@@ -17,7 +17,7 @@ def main(arguments: list[str]) -> None:
     import torch
     from sentence_transformers import SentenceTransformer
 
-    from flows.operators.embed import locate_model
+    from flows.embedding.embedder import locate_model
 
     precision, threads = arguments[0], int(arguments[1])
     if threads:

@@ -16,7 +16,7 @@ from benchmarks.documents import Document, chunker, documents, messages, publish
 from benchmarks.freshness import find_record
 from benchmarks.place import ROOT, Flow, Place, Servers, wait_for
 from benchmarks.report import Measured
-from flows.operators.precision import FLOAT32, candidates
+from flows.embedding.precision import FLOAT32, candidates
 from ops.local_server import free_port
 
 CHUNKS: Final = 250

@@ -32,8 +32,8 @@ def precision(_servers: Servers) -> dict[str, Measured]:
 
 def main() -> None:
     from benchmarks.documents import documents
-    from flows.operators.embed import Embedder
-    from flows.operators.precision import BFLOAT16, FLOAT32
+    from flows.embedding.embedder import Embedder
+    from flows.embedding.precision import BFLOAT16, FLOAT32
 
     _, texts = documents(CHUNKS + QUERIES, seed=3)
     chunks = texts[:CHUNKS]

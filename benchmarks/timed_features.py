@@ -20,7 +20,7 @@ from connectors.qdrant import QdrantStore
 from flows.features import FeatureStore, assemble
 from flows.settings import Settings
 from models import DOCUMENT_TYPES
-from models.points import Key, Stored
+from models.stored import Key, Stored
 from tests.hashing import HashingEmbedder
 
 T = TypeVar("T")

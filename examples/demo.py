@@ -21,8 +21,7 @@ from typing import Any, Final
 import pymongo
 from pymongo.database import Database
 
-from connectors.errors import ConfigurationError
-from connectors.reader import open_reader
+from connectors.qdrant import open_reader
 from examples.corpus import corpus
 from examples.edits import Edit, edits
 from examples.flow_processes import ROOT, FlowEndedError, FlowProcesses
@@ -32,6 +31,7 @@ from examples.stopwatch import Stopwatch, Write
 from examples.summary import sum_up
 from flows.settings import Settings
 from models import DOCUMENT_TYPES
+from models.errors import ConfigurationError
 from ops.local_server import StackError
 from ops.mongo_server import MongoServer
 from ops.rabbitmq_node import RabbitMQNode

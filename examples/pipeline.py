@@ -6,13 +6,14 @@ from typing import Any, Final
 
 from pymongo.database import Database
 
+from connectors.qdrant import open_reader
 from connectors.rabbitmq import RabbitMQConnection, dead_letter_queue
-from connectors.reader import StoreUnavailableError, open_reader
 from examples.flow_processes import FlowProcesses
-from flows.operators.chunk import Chunker
-from flows.operators.embed import Embedder
+from flows.embedding.embedder import Embedder
 from flows.settings import VARIABLES, Settings
+from flows.text.chunk import Chunker
 from models import DOCUMENT_TYPES
+from models.errors import StoreUnavailableError
 from ops.mongo_server import MongoServer
 from ops.rabbitmq_node import RabbitMQNode
 from retrieval.sync import State, WithoutEmbedding, expected_state, stored_state

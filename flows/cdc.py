@@ -21,11 +21,15 @@ from flows.operators.attempt import attempt, bury
 from flows.operators.encode import encode, removal, unencodable
 from flows.operators.publish import publish
 from flows.settings import Settings
-from models import DOCUMENT_TYPES, Change
+from models import DOCUMENT_TYPES, CapturedChange
 
 
 def capture(
-    flow: Dataflow, changes: Source[Change], queue: str, partitions: int, messages: Sink[Any]
+    flow: Dataflow,
+    changes: Source[CapturedChange],
+    queue: str,
+    partitions: int,
+    messages: Sink[Any],
 ) -> None:
     """Add the capture side to a dataflow."""
     changed = op.input("mongodb_change_stream", flow, changes)
@@ -37,7 +41,10 @@ def capture(
 
 
 def build(
-    changes: Source[Change], messages: Sink[Any], queue: str = "default", partitions: int = 1
+    changes: Source[CapturedChange],
+    messages: Sink[Any],
+    queue: str = "default",
+    partitions: int = 1,
 ) -> Dataflow:
     """The capture dataflow.
 

@@ -16,8 +16,7 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
-from connectors.access import open_client
-from connectors.qdrant import QdrantStore
+from connectors.qdrant import QdrantStore, open_client
 from connectors.rabbitmq import (
     RabbitMQSink,
     RabbitMQSource,
@@ -25,16 +24,16 @@ from connectors.rabbitmq import (
     queue_names,
     topology,
 )
+from flows.embedding.embedder import ChunkingEmbedder, Embedder, lazily
 from flows.lifecycle import collect_rarely, drain_on_signals, one_line_errors
+from flows.metrics import totals
 from flows.operators.attempt import attempt, bury
-from flows.operators.chunk import Chunker
-from flows.operators.embed import ChunkingEmbedder, Embedder, lazily
 from flows.operators.index import Indexer, IndexStep
 from flows.operators.index import index as index_step
-from flows.operators.metrics import totals
 from flows.operators.prepare import chunk, clean, dead_at, decode, retract, undecodable
 from flows.operators.publish import publish
 from flows.settings import Settings
+from flows.text.chunk import Chunker
 from models import DOCUMENT_TYPES, Delivery
 
 log = logging.getLogger("flows")

@@ -11,13 +11,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 
-from connectors.errors import ConfigurationError
-from flows.operators.embed import UnusableModelError
+from models.errors import ConfigurationError
 
 GRACE_S = 8.0
 """From the signal to the end, whatever is still in flight."""
-
-MISTAKES = (ConfigurationError, UnusableModelError)
 
 log = logging.getLogger("flows")
 
@@ -27,7 +24,7 @@ def one_line_errors() -> Iterator[None]:
     """Turn a user's mistake into one line on standard error and exit code 1."""
     try:
         yield
-    except MISTAKES as error:
+    except ConfigurationError as error:
         sys.exit(f"configuration error: {error}")
 
 
@@ -72,7 +69,7 @@ def drain_on_signals(
     ) -> None:
         failed.set()
         cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, MISTAKES):
+        while cause is not None and not isinstance(cause, ConfigurationError):
             cause = cause.__cause__ or cause.__context__
         if cause is not None:
             print(f"configuration error: {cause}", file=sys.stderr)

@@ -15,11 +15,11 @@ from flows import features as features_flow
 from flows.lifecycle import collect_rarely, drain_on_signals, one_line_errors
 from flows.operators.index import IndexStep
 from flows.settings import Settings
-from models import Change, Delivery
+from models import CapturedChange, Delivery
 
 
 def build(
-    changes: Source[Change],
+    changes: Source[CapturedChange],
     deliveries: Source[Delivery],
     chunker: Any,
     indexer: IndexStep,

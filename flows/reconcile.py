@@ -31,34 +31,38 @@ from bytewax.testing import run_main
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-from connectors.access import STORE_ERRORS, one_line, open_client
-from connectors.broker import queue_names, topology
-from connectors.changes import version_of
-from connectors.errors import ConfigurationError
-from connectors.qdrant import TOMBSTONES, QdrantStore
-from connectors.rabbitmq import RabbitMQConnection, RabbitMQSink
-from connectors.reader import StoreUnavailableError, open_reader
-from connectors.replica_set import CODEC, operation_time
-from connectors.scan import ScanSource, scan_documents, scan_points
+from connectors.mongodb import CODEC, operation_time, scan_documents, version_of
+from connectors.qdrant import (
+    STORE_ERRORS,
+    TOMBSTONES,
+    QdrantStore,
+    one_line,
+    open_client,
+    open_reader,
+    scan_points,
+)
+from connectors.rabbitmq import RabbitMQConnection, RabbitMQSink, queue_names, topology
+from connectors.scan import ScanSource
+from flows.embedding.embedder import ChunkingEmbedder, Embedder
 from flows.lifecycle import one_line_errors
 from flows.operators.attempt import attempt
-from flows.operators.chunk import Chunker
-from flows.operators.embed import ChunkingEmbedder, Embedder
+from flows.operators.judge import Expected, Finding, Sides, expected, gather, judge
 from flows.operators.prepare import chunk, clean, decode
 from flows.operators.publish import publish
-from flows.operators.reconcile import Expected, Finding, Sides, expected, gather, judge
 from flows.settings import Settings
-from models import DOCUMENT_TYPES, Change, ChangeEvent, DeadLetter, Delivery, Message
+from flows.text.chunk import Chunker
+from models import DOCUMENT_TYPES, CapturedChange, ChangeEvent, DeadLetter, Delivery, Message
 from models.dead_letters import describe
+from models.errors import ConfigurationError, StoreUnavailableError
 from models.identity import partition_of
-from models.points import Key
+from models.stored import Key
 
 VERIFY_S = 60.0
 _SHOWN = 20
 
 
 def build(
-    documents: Source[Change],
+    documents: Source[CapturedChange],
     points: Source[Any],
     chunker: Any,
     model: str,
@@ -77,7 +81,7 @@ def build(
     """
     cut = chunk(chunker)
 
-    def expect(change: Change) -> tuple[str, Expected]:
+    def expect(change: CapturedChange) -> tuple[str, Expected]:
         message = ChangeEvent.from_change(change).to_message("")
         prepared = cut(clean(decode(Delivery("", message.body, message.headers))))
         return _name(Key(change.collection, prepared.event.entry_id)), expected(prepared, change)
@@ -215,7 +219,7 @@ class Run:
         document = documents.find_one({"_id": finding.mongo_id[0]})
         if document is None:
             return None
-        change = Change("repair", key.type, version, finding.mongo_id[0], document)
+        change = CapturedChange("repair", key.type, version, finding.mongo_id[0], document)
         return ChangeEvent.from_change(change).to_message(queue)
 
     def _end(self) -> None:
@@ -299,5 +303,5 @@ def _name(key: Key) -> str:
     return json.dumps(key)
 
 
-def _unusable(change: Change, error: Exception) -> DeadLetter:
+def _unusable(change: CapturedChange, error: Exception) -> DeadLetter:
     return DeadLetter(b"", "reconcile", describe(error), type=change.collection)

@@ -16,16 +16,15 @@ from typing import Any
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
 
-from connectors.errors import ConfigurationError
-from connectors.qdrant import QdrantStore
+from connectors.qdrant import QdrantStore, open_reader
 from connectors.rabbitmq import RabbitMQConnection, dead_letter_queue, queue_names, topology
-from connectors.reader import StoreUnavailableError, open_reader
 from flows.lifecycle import one_line_errors
 from flows.settings import Settings
 from models import DOCUMENT_TYPES
 from models.dead_letters import OWN_HEADERS
+from models.errors import ConfigurationError, StoreUnavailableError
 from models.identity import partition_of
-from models.points import Key
+from models.stored import Key
 
 
 def main() -> int:

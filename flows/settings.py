@@ -10,11 +10,11 @@ from dotenv import load_dotenv
 from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
 
-from connectors.access import QdrantSettings
-from connectors.errors import ConfigurationError
+from connectors.qdrant import QdrantSettings
 from connectors.rabbitmq import RabbitMQSettings
-from flows.operators.embed import locate_model
-from flows.operators.precision import PRECISIONS
+from flows.embedding.embedder import locate_model
+from flows.embedding.precision import PRECISIONS
+from models.errors import ConfigurationError
 
 VARIABLES = (
     "MONGO_DATABASE_HOST",

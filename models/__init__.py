@@ -3,13 +3,13 @@
 from models.chunks import Chunk
 from models.dead_letters import DeadLetter
 from models.documents import DOCUMENT_TYPES, Article, Document, Post, Repository, Section
-from models.events import Change, ChangeEvent, Delivery, Message
+from models.events import CapturedChange, ChangeEvent, Delivery, Message
 from models.identity import entry_id_of, record_id
 
 __all__ = [
     "DOCUMENT_TYPES",
     "Article",
-    "Change",
+    "CapturedChange",
     "ChangeEvent",
     "Chunk",
     "DeadLetter",

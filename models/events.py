@@ -20,7 +20,7 @@ OPS = DOCUMENT_OPS | {"delete", "drop"}
 _MAX_VERSION = 2**63 - 1
 
 
-class Change(NamedTuple):
+class CapturedChange(NamedTuple):
     """What the change stream or a snapshot row said, before it is put into a message."""
 
     op: str
@@ -33,6 +33,8 @@ class Change(NamedTuple):
     """The whole document, with its `_id`; None for delete and drop."""
     committed_ms: int = 0
     """Wall clock of the commit in milliseconds since 1970; 0 where it is not known."""
+    ordinal: int = 0
+    """Place among the changes of the same cluster time, which those of one transaction share."""
 
 
 class Message(NamedTuple):
@@ -78,7 +80,7 @@ class ChangeEvent(NamedTuple):
     committed_ms: int = 0
 
     @classmethod
-    def from_change(cls, change: Change) -> "ChangeEvent":
+    def from_change(cls, change: CapturedChange) -> "ChangeEvent":
         """The event of a captured change."""
         entry_id = "" if change.op == "drop" else entry_id_of(change.id)
         body = dict(change.document or {})

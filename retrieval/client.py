@@ -7,13 +7,10 @@ from typing import Any
 from qdrant_client import QdrantClient, models
 
 from connectors.qdrant import VECTOR_NAME, vectors_of
-from flows.operators.embed import TextEmbedder
-from flows.operators.precision import names_of_the_model
+from flows.embedding.embedder import TextEmbedder
+from flows.embedding.precision import names_of_the_model
 from models import DOCUMENT_TYPES
-
-
-class OtherModelError(LookupError):
-    """The stored chunks were embedded by another model than the query."""
+from models.errors import OtherModelError
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,12 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
-from connectors.access import STORE_ERRORS, one_line
-from connectors.errors import ConfigurationError
-from connectors.reader import StoreUnavailableError, open_reader
-from flows.operators.embed import Embedder
+from connectors.qdrant import STORE_ERRORS, one_line, open_reader
+from flows.embedding.embedder import Embedder
 from flows.settings import Settings
 from models import DOCUMENT_TYPES, Repository
-from retrieval.client import Hit, OtherModelError, RetrievalClient
+from models.errors import ConfigurationError, OtherModelError, StoreUnavailableError
+from retrieval.client import Hit, RetrievalClient
 
 _LINES = 4
 _INDENT = " " * 8

@@ -18,13 +18,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from connectors.access import STORE_ERRORS, one_line
-from connectors.errors import ConfigurationError
-from connectors.qdrant import TOMBSTONES, cleaned, vectors_of
+from connectors.qdrant import STORE_ERRORS, TOMBSTONES, cleaned, one_line, open_reader, vectors_of
 from connectors.rabbitmq import RabbitMQConnection, dead_letter_queue, queue_names
-from connectors.reader import StoreUnavailableError, open_reader
 from flows.settings import Settings
 from models import DOCUMENT_TYPES
+from models.errors import ConfigurationError, StoreUnavailableError
 
 _TIMEOUT_MS: Final = 2000
 _UNKNOWN: Final = "–"

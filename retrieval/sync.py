@@ -14,11 +14,11 @@ import numpy as np
 from qdrant_client import QdrantClient
 
 from connectors.qdrant import VECTOR_NAME, QdrantStore, cleaned, vectors_of
-from flows.operators.chunk import Chunker
-from flows.operators.embed import TextEmbedder, Vectors
+from flows.embedding.embedder import TextEmbedder, Vectors
 from flows.operators.index import Indexer
 from flows.operators.prepare import chunk, clean, decode
-from models import DOCUMENT_TYPES, Change, ChangeEvent, Delivery
+from flows.text.chunk import Chunker
+from models import DOCUMENT_TYPES, CapturedChange, ChangeEvent, Delivery
 from models.prepared import Prepared
 
 MAY_DIFFER: Final = frozenset({"version", "indexed_at"})
@@ -96,7 +96,7 @@ def expected_state(
 def stored_state(client: QdrantClient, *, with_vectors: bool) -> State:
     """What the store holds now of every document type.
 
-    :raises STORE_ERRORS of connectors.access: the server does not answer, or refuses
+    :raises STORE_ERRORS of connectors.qdrant: the server does not answer, or refuses
     """
     names = [name for type_ in DOCUMENT_TYPES for name in (cleaned(type_), vectors_of(type_))]
     points = {
@@ -130,7 +130,7 @@ def prepared(
     """What the steps before the index step make of `documents`; nothing of a poison document."""
     cut = chunk(lambda: chunker)
     for collection, document in documents:
-        change = Change("snapshot", collection, version, document["_id"], document)
+        change = CapturedChange("snapshot", collection, version, document["_id"], document)
         message = ChangeEvent.from_change(change).to_message("")
         try:
             # Through the wire format, since JSON does not keep every BSON value as it is.

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 from pymongo import MongoClient
 from pymongo.database import Database
 
-from connectors.access import QdrantSettings
+from connectors.qdrant import QdrantSettings
 from connectors.rabbitmq import RabbitMQSettings
 from ops.local_server import StackError
 from ops.mongo_server import MongoServer

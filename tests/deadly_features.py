@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from bytewax.dataflow import Dataflow
 
+from flows.embedding.embedder import Vectors
 from flows.features import FeatureStore, assemble
-from flows.operators.embed import Vectors
 from flows.settings import Settings
 from tests.hashing import HashingEmbedder
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
-from flows.operators.embed import Vectors, locate_model
-from flows.operators.metrics import CHUNKS_EMBEDDED
+from flows.embedding.embedder import Vectors, locate_model
+from flows.metrics import CHUNKS_EMBEDDED
 
 
 class HashingEmbedder:

@@ -7,11 +7,11 @@ from typing import Any
 
 from pymongo.database import Database
 
-from connectors.access import QdrantSettings
-from connectors.reader import StoreUnavailableError, open_reader
-from flows.operators.chunk import Chunker
-from flows.operators.embed import ChunkingEmbedder
+from connectors.qdrant import QdrantSettings, open_reader
+from flows.embedding.embedder import ChunkingEmbedder
+from flows.text.chunk import Chunker
 from models import DOCUMENT_TYPES
+from models.errors import StoreUnavailableError
 from retrieval.sync import State, compare, expected_state, stored_state
 
 

@@ -27,7 +27,7 @@ from qdrant_client import grpc as wire
 from qdrant_client import models as q
 from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
 
-from connectors.access import QdrantSettings
+from connectors.qdrant import QdrantSettings
 from ops.local_server import HOST, LocalServer
 
 MAX_REQUEST_BYTES = 32 * 2**20

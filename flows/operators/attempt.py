@@ -8,7 +8,7 @@ from typing import Callable, Generic, TypeVar  # noqa: UP035
 import bytewax.operators as op
 from bytewax.dataflow import Stream, operator
 
-from flows.operators.metrics import DEAD_LETTERS
+from flows.metrics import DEAD_LETTERS
 from models import DeadLetter, Message
 
 X = TypeVar("X")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from models import Change, ChangeEvent, DeadLetter, Message, entry_id_of
+from models import CapturedChange, ChangeEvent, DeadLetter, Message, entry_id_of
 from models.dead_letters import describe
 from models.identity import partition_of
 
@@ -10,7 +10,7 @@ MAX_MESSAGE_BYTES = 16 * 2**20
 """`max_message_size` of a RabbitMQ 4 that nobody has configured."""
 
 
-def encode(queues: Sequence[str]) -> Callable[[Change], list[Message]]:
+def encode(queues: Sequence[str]) -> Callable[[CapturedChange], list[Message]]:
     """The encode step.
 
     :param queues: one name for each partition
@@ -19,7 +19,7 @@ def encode(queues: Sequence[str]) -> Callable[[Change], list[Message]]:
         no broker would take.
     """
 
-    def step(change: Change) -> list[Message]:
+    def step(change: CapturedChange) -> list[Message]:
         event = ChangeEvent.from_change(change)
         if event.op == "drop":
             return [event.to_message(queue) for queue in queues]
@@ -35,7 +35,7 @@ def encode(queues: Sequence[str]) -> Callable[[Change], list[Message]]:
     return step
 
 
-def removal(queues: Sequence[str]) -> Callable[[Change], list[Message]]:
+def removal(queues: Sequence[str]) -> Callable[[CapturedChange], list[Message]]:
     """What goes out in the place of a change that has no message: its older versions must not
     stay behind, as they would not after a fresh sync.
     """
@@ -43,7 +43,7 @@ def removal(queues: Sequence[str]) -> Callable[[Change], list[Message]]:
     return lambda change: step(change._replace(op="delete", document=None))
 
 
-def unencodable(change: Change, error: Exception) -> DeadLetter:
+def unencodable(change: CapturedChange, error: Exception) -> DeadLetter:
     """The dead letter of a change that has no message; its body names the document only."""
     gone = ChangeEvent.from_change(change._replace(op="delete", document=None))
     return DeadLetter(

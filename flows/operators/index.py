@@ -17,14 +17,15 @@ import bytewax.operators as op
 import numpy as np
 from bytewax.dataflow import Stream, operator
 
-from flows.operators.embed import TextEmbedder, Vectors
-from flows.operators.metrics import CHUNKS_REUSED, DOCUMENTS, FRESHNESS
+from flows.embedding.embedder import TextEmbedder, Vectors
+from flows.metrics import CHUNKS_REUSED, DOCUMENTS, FRESHNESS
 from flows.operators.plan import collapse, key_of, leftovers_of, plan, removal
 from flows.operators.prepare import dead_at
 from models import Chunk, DeadLetter
+from models.errors import ContentRefusedError, PointsGoneError
 from models.identity import partition_of
-from models.points import Key, PointsGone, Stored, WritePlan
 from models.prepared import Prepared
+from models.stored import Key, Stored, WritePlan
 
 log = logging.getLogger(__name__)
 
@@ -66,10 +67,6 @@ class Store(Protocol):
         ...
 
 
-class Rejected(Exception):
-    """The store or the model refused one document; another attempt would end the same."""
-
-
 @dataclass(frozen=True, slots=True)
 class Indexed:
     """A change that has been applied, or that was older than what is stored."""
@@ -88,7 +85,6 @@ class Indexer:
 
     :param store: the vector store
     :param embedder: texts to vectors
-    :param rejections: exceptions by which the store refuses a request for its content
     :param queues: one for each partition; a drop, which comes by all of them, then removes by each
         queue the documents of that queue only, in their order
     """
@@ -97,13 +93,11 @@ class Indexer:
         self,
         store: Store,
         embedder: TextEmbedder,
-        rejections: tuple[type[Exception], ...] = (ValueError,),
         queues: Sequence[str] = (),
     ) -> None:
         self._queues = queues
         self._store = store
         self._embedder = embedder
-        self._rejections: tuple[type[Exception], ...] = (*rejections, Rejected)
 
     def __call__(self, batch: list[Prepared]) -> list[Indexed | DeadLetter]:
         """Apply a batch in order.
@@ -140,10 +134,10 @@ class Indexer:
         keys = {key_of(change) for change in changes}
         try:
             for known_of in (unsure, *[keys] * RETRIES):
-                with suppress(PointsGone):
+                with suppress(PointsGoneError):
                     return list(self._write_together(changes, known_of))
-            raise Rejected("chunks of it disappear as often as it is written")
-        except self._rejections as error:
+            raise ContentRefusedError("chunks of it disappear as often as it is written")
+        except (ContentRefusedError, ValueError) as error:
             if len(changes) > 1:
                 return [result for change in changes for result in self._write([change], keys)]
             return [dead_at("index")(changes[0], error), *self._retract(changes[0], keys)]
@@ -197,9 +191,9 @@ class Indexer:
             try:
                 vectors = self._embedder.encode(texts)
             except (ValueError, TypeError, IndexError) as error:
-                raise Rejected(f"the model refused a text: {error}") from error
+                raise ContentRefusedError(f"the model refused a text: {error}") from error
             if not np.isfinite(vectors).all():
-                raise Rejected("the model made a vector that is not finite")
+                raise ContentRefusedError("the model made a vector that is not finite")
             row = {text: index for index, text in enumerate(texts)}
             order = [row[chunk.content] for _, chunk in piece]
             self._store.upsert_chunks(piece, vectors[order])

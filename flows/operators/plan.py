@@ -6,8 +6,8 @@ from hashlib import sha256
 from typing import Any
 
 from models import Document
-from models.points import Key, Stored, WritePlan
 from models.prepared import Prepared
+from models.stored import Key, Stored, WritePlan
 
 METADATA_FIELDS = ("author_id", "platform", "link", "name")
 

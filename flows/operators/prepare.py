@@ -7,8 +7,8 @@ dead letter.
 from collections.abc import Callable
 from dataclasses import replace
 
-from flows.operators.chunk import Chunker
-from flows.operators.clean import clean_text
+from flows.text.chunk import Chunker
+from flows.text.clean import clean_text
 from models import DOCUMENT_TYPES, ChangeEvent, DeadLetter, Delivery, Section
 from models.chunks import number_chunks
 from models.events import DOCUMENT_OPS

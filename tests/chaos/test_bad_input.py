@@ -14,13 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from qdrant_client import QdrantClient
 
-from connectors.access import open_client
-from connectors.qdrant import QdrantStore, cleaned, vectors_of
+from connectors.qdrant import QdrantStore, cleaned, open_client, vectors_of
 from flows import cdc, features
-from flows.operators.chunk import Chunker
-from flows.operators.embed import lazily
+from flows.embedding.embedder import lazily
 from flows.operators.index import Indexer
-from models import DOCUMENT_TYPES, Change, ChangeEvent, Delivery, Message, entry_id_of
+from flows.text.chunk import Chunker
+from models import DOCUMENT_TYPES, CapturedChange, ChangeEvent, Delivery, Message, entry_id_of
 from models.identity import record_id
 from tests.chaos.bad_input import (
     BSON_FIELDS,
@@ -93,7 +92,7 @@ def store() -> Iterator[Store]:
 def neighbour(number: int) -> Delivery:
     entry_id = f"neighbour-{number}"
     document = {"_id": entry_id, "content": f"The text of {entry_id}.", "author_id": "me"}
-    change = Change("insert", "posts", VERSION, entry_id, document)
+    change = CapturedChange("insert", "posts", VERSION, entry_id, document)
     message = ChangeEvent.from_change(change).to_message("default")
     return Delivery("default", message.body, message.headers)
 
@@ -193,7 +192,7 @@ def captured(document: dict[str, Any], op: str = "insert") -> list[Message]:
         tz_aware=True, datetime_conversion=bson.DatetimeConversion.DATETIME_AUTO
     )
     read = bson.decode(bson.encode(document), codec)
-    change = Change(op, "posts", VERSION, read["_id"], None if op == "delete" else read)
+    change = CapturedChange(op, "posts", VERSION, read["_id"], None if op == "delete" else read)
     out: list[tuple[str, Message]] = []
     flow = cdc.build(TestingSource([change]), TestingSink(out))
     run_main(flow, epoch_interval=timedelta(0))  # type: ignore[no-untyped-call]

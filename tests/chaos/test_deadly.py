@@ -4,9 +4,8 @@ import time
 
 import pytest
 
-from connectors.qdrant import cleaned
+from connectors.qdrant import cleaned, open_reader
 from connectors.rabbitmq import dead_letter_queue, publish_to_rabbitmq
-from connectors.reader import open_reader
 from tests.chaos.harness import Flows, queue_depth
 from tests.conftest import Place
 from tests.deadly_features import DEADLY

@@ -37,12 +37,12 @@ from qdrant_client import QdrantClient
 
 from connectors.qdrant import QdrantStore
 from connectors.rabbitmq import queue_names
-from flows.operators.chunk import Chunker
-from flows.operators.embed import lazily
+from flows.embedding.embedder import lazily
 from flows.operators.encode import encode
 from flows.operators.index import Indexer
 from flows.operators.prepare import chunk, clean, dead_at, decode, retract
-from models import DOCUMENT_TYPES, Change, DeadLetter, Delivery, Message, entry_id_of
+from flows.text.chunk import Chunker
+from models import DOCUMENT_TYPES, CapturedChange, DeadLetter, Delivery, Message, entry_id_of
 from models.prepared import Prepared
 from retrieval.sync import compare, expected_state, stored_state
 from tests.hashing import HashingEmbedder
@@ -132,7 +132,7 @@ class Position(NamedTuple):
 
 
 class Capture:
-    """What `connectors.capture` sends, in which order, with which versions."""
+    """What `connectors.mongodb.capture` sends, in which order, with which versions."""
 
     def __init__(self, mongo: Mongo, queues: list[str]) -> None:
         self.mongo = mongo
@@ -172,21 +172,23 @@ class Capture:
             document = self.mongo.live.get((entry.type, entry.id))
             if document is None:
                 return []
-        return self.encode(Change(entry.op, entry.type, entry.version, entry.id, document))
+        return self.encode(CapturedChange(entry.op, entry.type, entry.version, entry.id, document))
 
     def _scan(self, here: Position, type_: str) -> list[Message]:
         for row in range(here.row, len(IDS)):
             document = self.mongo.live.get((type_, IDS[row]))
             if document is not None:
                 self.passed.append(here._replace(row=row + 1))
-                return self.encode(Change("snapshot", type_, here.start, IDS[row], document))
+                return self.encode(
+                    CapturedChange("snapshot", type_, here.start, IDS[row], document)
+                )
         assert here.collection is not None
         if here.collection + 1 < len(TYPES):
             self.passed.append(here._replace(collection=here.collection + 1, row=0))
         else:
             line = bisect_left([entry.version for entry in self.mongo.oplog], here.start)
             self.passed.append(Position(here.start, line=line, ignored=here.ignored))
-        return self.encode(Change("drop", type_, here.start - 1))
+        return self.encode(CapturedChange("drop", type_, here.start - 1))
 
 
 @dataclass

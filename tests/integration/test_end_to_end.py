@@ -11,10 +11,9 @@ from typing import Any
 import pika
 import pytest
 
-from connectors.qdrant import cleaned, vectors_of
+from connectors.qdrant import cleaned, open_reader, vectors_of
 from connectors.rabbitmq import dead_letter_queue, publish_to_rabbitmq
-from connectors.reader import open_reader
-from flows.operators.embed import Embedder
+from flows.embedding.embedder import Embedder
 from tests.chaos.harness import Flows, queue_depth
 from tests.conftest import Place
 from tests.oracle import wait_in_sync
@@ -150,7 +149,7 @@ def test_a_message_that_kills_the_process_each_time_dies_alone(place: Place) -> 
 def test_the_model_is_the_published_one() -> None:
     from hashlib import sha256
 
-    from flows.operators.embed import locate_model
+    from flows.embedding.embedder import locate_model
 
     weights = Path(locate_model("")[0]) / "model.safetensors"
     assert sha256(weights.read_bytes()).hexdigest() == (

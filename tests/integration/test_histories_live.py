@@ -12,7 +12,7 @@ from pymongo.errors import OperationFailure
 
 from connectors.mongodb import MongoChangeStreamSource
 from connectors.rabbitmq import RabbitMQSettings, RabbitMQSource, topology
-from models import Change, Delivery
+from models import CapturedChange, Delivery
 from tests.conftest import Place
 from tests.hashing import HashingEmbedder
 from tests.oracle import wait_in_sync
@@ -146,7 +146,7 @@ def test_a_rename_into_place_is_read_once(place: Place) -> None:
         place.mongo_uri, place.database.name, TYPES, f"cdc_{place.name}"
     )
     partition = source.build_part("in", "changes", None)
-    seen: list[Change] = []
+    seen: list[CapturedChange] = []
 
     def read(seconds: float) -> None:
         deadline = time.monotonic() + seconds

@@ -15,7 +15,7 @@ from bytewax.testing import TestingSink, run_main
 from pymongo import MongoClient
 
 from connectors.mongodb import MongoChangeStreamSource, MongoDatabaseConnector
-from models import Change
+from models import CapturedChange
 from ops.mongo_server import MongoServer
 from tests.conftest import Place
 
@@ -28,7 +28,7 @@ class Run:
 
     def __init__(self, place: Place, **options: Any) -> None:
         self.stopping = threading.Event()
-        self.seen: list[Change] = []
+        self.seen: list[CapturedChange] = []
         self.source = MongoChangeStreamSource(
             place.mongo_uri,
             place.database.name,
@@ -40,11 +40,11 @@ class Run:
 
     def until(
         self,
-        done: Callable[[list[Change]], bool],
-        on_change: Callable[[Change], None] = lambda _: None,
+        done: Callable[[list[CapturedChange]], bool],
+        on_change: Callable[[CapturedChange], None] = lambda _: None,
         finish: bool = True,
-    ) -> list[Change]:
-        def look(change: Change) -> Change:
+    ) -> list[CapturedChange]:
+        def look(change: CapturedChange) -> CapturedChange:
             self.seen.append(change)
             on_change(change)
             if done(self.seen):
@@ -66,11 +66,11 @@ class Run:
         return self.seen
 
 
-def drops(seen: list[Change]) -> int:
+def drops(seen: list[CapturedChange]) -> int:
     return sum(change.op == "drop" for change in seen)
 
 
-def snapshot_done(seen: list[Change]) -> bool:
+def snapshot_done(seen: list[CapturedChange]) -> bool:
     return drops(seen) == len(COLLECTIONS)
 
 
@@ -89,7 +89,7 @@ def test_a_snapshot_reads_everything_and_then_the_changes(place: Place) -> None:
     place.database.posts.insert_many([{"_id": id_, "content": "x"} for id_ in ids])
     place.database.unregistered.insert_one({"content": "x"})
 
-    def change_it(change: Change) -> None:
+    def change_it(change: CapturedChange) -> None:
         if change.op == "drop" and change.collection == "articles":
             posts = place.database.posts
             posts.update_one({"_id": "a"}, {"$set": {"content": "y"}})
@@ -153,7 +153,7 @@ def test_drops_propagate_and_an_invalidated_stream_goes_on(place: Place) -> None
     place.database.posts.insert_one({"_id": 1, "content": "x"})
     client = place.database.client
 
-    def fault(change: Change) -> None:
+    def fault(change: CapturedChange) -> None:
         if change.op == "drop" and change.collection == "articles" and drops(run.seen) == 2:
             client.drop_database(place.database.name)
             place.database.posts.insert_one({"_id": 2, "content": "y"})
@@ -168,7 +168,7 @@ def test_drops_propagate_and_an_invalidated_stream_goes_on(place: Place) -> None
 def test_a_collection_renamed_into_place_is_read_whole(place: Place) -> None:
     place.database.drafts.insert_many([{"_id": i, "content": "x"} for i in range(3)])
 
-    def rename(change: Change) -> None:
+    def rename(change: CapturedChange) -> None:
         if change.op == "drop" and drops(run.seen) == 2:
             place.database.drafts.rename("posts")
 
@@ -210,7 +210,7 @@ def test_an_event_larger_than_16_mb_arrives_whole(place: Place) -> None:
     """An update whose event holds the document twice: the server splits it."""
     place.database.posts.insert_one({"_id": 1, "a": "x", "b": "y" * 7_000_000})
 
-    def grow(change: Change) -> None:
+    def grow(change: CapturedChange) -> None:
         if change.op == "drop" and drops(run.seen) == 2:
             place.database.posts.update_one({"_id": 1}, {"$set": {"a": "z" * 8_000_000}})
 
@@ -232,7 +232,7 @@ def test_a_stream_that_needs_a_stage_gets_it_and_misses_nothing(
 def gets_its_stages(place: Place) -> None:
     run = Run(place)
 
-    def write(change: Change) -> None:
+    def write(change: CapturedChange) -> None:
         database = place.database
         if change.op == "drop" and drops(run.seen) == 2:
             database.posts.insert_one({"_id": 1, "content": "x"})

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from sentence_transformers import SentenceTransformer
 
+from flows.embedding import precision
+from flows.embedding.embedder import Embedder, locate_model
 from flows.lifecycle import one_line_errors
-from flows.operators import precision
-from flows.operators.embed import Embedder, UnusableModelError, locate_model
+from models.errors import UnusableModelError
 
 TEXTS = ["A short post about ships.", "def f(x):\n    return x + 1\n", "резюме, naïve, 変更"]
 

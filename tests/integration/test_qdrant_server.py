@@ -14,10 +14,10 @@ import grpc
 import pytest
 from qdrant_client import QdrantClient, models
 
-from connectors.access import Refused, is_away, meaning, open_client
-from connectors.errors import ConfigurationError
-from connectors.qdrant import QdrantStore, cleaned, vectors_of
+from connectors.qdrant import QdrantStore, cleaned, open_client, vectors_of
+from connectors.qdrant.client import is_away, translated
 from models import DOCUMENT_TYPES
+from models.errors import ConfigurationError, ContentRefusedError
 from ops.local_server import free_port
 from tests.chaos.harness import Flows, Load, settle
 from tests.conftest import Place
@@ -97,7 +97,7 @@ def test_a_request_that_is_too_large_is_refused_and_not_waited_for(server: Qdran
     with pytest.raises(grpc.RpcError) as caught:
         client.upsert(cleaned("posts"), [point])
     assert not is_away(caught.value)
-    assert isinstance(meaning(caught.value), Refused)
+    assert isinstance(translated(caught.value), ContentRefusedError)
 
 
 def test_flows_status_and_reconciliation_on_a_server(served: Place) -> None:

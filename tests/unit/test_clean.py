@@ -7,9 +7,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from flows.operators import clean
-from flows.operators.clean import clean_text
-from flows.operators.cleaning.characters import plain_characters, plain_whitespace
+from flows.text import clean
+from flows.text.characters import plain_characters, plain_whitespace
+from flows.text.clean import clean_text
 
 PIECES = """
 <p> </p> <b> </b> <pre> </pre> <code> </code> <script> </script> <!-- --> <a\xa0href='x'> < > &

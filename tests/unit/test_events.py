@@ -11,13 +11,13 @@ from bson import json_util
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models import Change, ChangeEvent, Delivery, entry_id_of
+from models import CapturedChange, ChangeEvent, Delivery, entry_id_of
 from models.identity import chunk_id, drop_fence_id, partition_of, record_id
 
 VERSION = (1_700_000_000 << 32) | 7
 
 
-def through_the_wire(change: Change) -> ChangeEvent:
+def through_the_wire(change: CapturedChange) -> ChangeEvent:
     message = ChangeEvent.from_change(change).to_message("q")
     return ChangeEvent.from_delivery(Delivery("q", message.body, message.headers))
 
@@ -48,7 +48,7 @@ def test_a_document_becomes_a_flat_message_and_comes_back() -> None:
         "unknown": [1, datetime(2024, 1, 1, tzinfo=timezone.utc)],
         "type": "not ours",
     }
-    change = Change("insert", "posts", VERSION, document["_id"], document, 123)
+    change = CapturedChange("insert", "posts", VERSION, document["_id"], document, 123)
     message = ChangeEvent.from_change(change).to_message("q")
     body = json.loads(message.body)
     assert "_id" not in body
@@ -82,14 +82,16 @@ def nested(levels: int) -> Any:
     ],
 )  # fmt: skip
 def test_a_body_means_what_relaxed_extended_json_means(value: Any) -> None:
-    change = Change("insert", "posts", 1, "a", {"_id": "a", "content": value})
+    change = CapturedChange("insert", "posts", 1, "a", {"_id": "a", "content": value})
     body = ChangeEvent.from_change(change).to_message("q").body.decode()
     expected = json_util.dumps(value, json_options=json_util.RELAXED_JSON_OPTIONS)
     assert repr(json.loads(body)["content"]) == repr(json.loads(expected))
 
 
 def test_a_delete_carries_only_type_and_entry_id() -> None:
-    message = ChangeEvent.from_change(Change("delete", "posts", VERSION, "a")).to_message("q")
+    message = ChangeEvent.from_change(CapturedChange("delete", "posts", VERSION, "a")).to_message(
+        "q"
+    )
     assert json.loads(message.body) == {"type": "posts", "entry_id": "a"}
 
 
@@ -102,7 +104,9 @@ def test_a_message_without_headers_is_an_upsert_of_now() -> None:
 
 
 def test_not_a_number_has_a_form() -> None:
-    change = Change("insert", "posts", 1, "a", {"_id": "a", "content": float("nan"), "b": [1.5]})
+    change = CapturedChange(
+        "insert", "posts", 1, "a", {"_id": "a", "content": float("nan"), "b": [1.5]}
+    )
     assert through_the_wire(change).body["content"] == {"$numberDouble": "NaN"}
 
 

@@ -10,14 +10,14 @@ import pytest
 from bytewax.testing import TestingSink, TestingSource, run_main
 from qdrant_client import QdrantClient
 
-from connectors.points import tombstone
 from connectors.qdrant import QdrantStore, cleaned, vectors_of
+from connectors.qdrant.requests import tombstone
 from flows import cdc, features
-from flows.operators.chunk import Chunker
-from flows.operators.embed import lazily
+from flows.embedding.embedder import lazily
 from flows.operators.index import Indexer
 from flows.settings import Settings
-from models import DOCUMENT_TYPES, Change, ChangeEvent, Delivery, Message
+from flows.text.chunk import Chunker
+from models import DOCUMENT_TYPES, CapturedChange, ChangeEvent, Delivery, Message
 from models.identity import record_id
 from tests.hashing import HashingEmbedder
 
@@ -25,7 +25,7 @@ HASHING = HashingEmbedder()
 CHUNKER = lazily(lambda: Chunker(HASHING.tokenizer, HASHING.max_tokens))
 
 
-def delivery(change: Change) -> Delivery:
+def delivery(change: CapturedChange) -> Delivery:
     message = ChangeEvent.from_change(change).to_message("default")
     return Delivery("default", message.body, message.headers)
 
@@ -34,7 +34,7 @@ def upsert(
     entry_id: str, content: Any, version: int = 1, collection: str = "posts", **fields: Any
 ) -> Delivery:
     document = {"_id": entry_id, "content": content, "platform": "x", **fields}
-    return delivery(Change("insert", collection, version, entry_id, document))
+    return delivery(CapturedChange("insert", collection, version, entry_id, document))
 
 
 @pytest.fixture
@@ -64,11 +64,11 @@ def payloads(client: QdrantClient, collection: str) -> list[dict[str, Any]]:
 
 def test_cdc_puts_each_change_of_a_document_into_the_same_queue() -> None:
     changes = [
-        Change(op, "posts", version, id_, {"_id": id_, "content": "x"})
+        CapturedChange(op, "posts", version, id_, {"_id": id_, "content": "x"})
         for version, (op, id_) in enumerate([("insert", "a"), ("insert", "b"), ("update", "a")])
     ]
-    changes.append(Change("delete", "posts", 9, "b"))
-    changes.append(Change("drop", "posts", 10))
+    changes.append(CapturedChange("delete", "posts", 9, "b"))
+    changes.append(CapturedChange("drop", "posts", 10))
     out: list[tuple[str, Message]] = []
     flow = cdc.build(TestingSource(changes), TestingSink(out), "q", partitions=4)
     run_main(flow, epoch_interval=timedelta(0))
@@ -82,8 +82,8 @@ def test_cdc_puts_each_change_of_a_document_into_the_same_queue() -> None:
 
 def test_cdc_sends_what_has_no_message_to_the_dead_letters() -> None:
     changes = [
-        Change("insert", "posts", 1, "a", {"_id": "a", "content": object()}),
-        Change("insert", "posts", 2, "b", {"_id": "b", "content": "x"}),
+        CapturedChange("insert", "posts", 1, "a", {"_id": "a", "content": object()}),
+        CapturedChange("insert", "posts", 2, "b", {"_id": "b", "content": "x"}),
     ]
     out: list[tuple[str, Message]] = []
     run_main(cdc.build(TestingSource(changes), TestingSink(out), "q"), epoch_interval=timedelta(0))
@@ -95,7 +95,9 @@ def test_cdc_sends_what_has_no_message_to_the_dead_letters() -> None:
 def test_cdc_sends_what_no_broker_takes_to_the_dead_letters() -> None:
     document = {"_id": "a", "content": "x" * (17 * 2**20)}
     out: list[tuple[str, Message]] = []
-    flow = cdc.build(TestingSource([Change("update", "posts", 1, "a", document)]), TestingSink(out))
+    flow = cdc.build(
+        TestingSource([CapturedChange("update", "posts", 1, "a", document)]), TestingSink(out)
+    )
     run_main(flow, epoch_interval=timedelta(0))
     assert sorted(queue for queue, _ in out) == ["default", "default.dlq"]
     [letter] = [message for queue, message in out if queue == "default.dlq"]

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from bson import Timestamp
 
-from connectors import handover
-from connectors.checkpoints import STREAM, Position
-from connectors.handover import Entry, Handover
-from models import Change
+from connectors.mongodb import handover
+from connectors.mongodb.checkpoints import STREAM, Position
+from connectors.mongodb.handover import Entry, Handover
+from models import CapturedChange
 
 
 def position(number: int) -> Position:
@@ -18,7 +18,7 @@ def position(number: int) -> Position:
 
 
 def entry(number: int) -> Entry:
-    return Change("delete", "posts", number, str(number)), position(number)
+    return CapturedChange("delete", "posts", number, str(number)), position(number)
 
 
 @pytest.fixture(autouse=True)

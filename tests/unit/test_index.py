@@ -10,13 +10,13 @@ import pytest
 from qdrant_client import QdrantClient
 
 from connectors.qdrant import TOMBSTONES, QdrantStore, cleaned, vectors_of
-from flows.operators.embed import Vectors
+from flows.embedding.embedder import Vectors
 from flows.operators.index import TRUST_S, Indexed, Indexer
 from flows.operators.plan import collapse, plan
 from models import DOCUMENT_TYPES, ChangeEvent, DeadLetter, Delivery, Post, Section
 from models.chunks import number_chunks
-from models.points import Key, Stored
 from models.prepared import Prepared
+from models.stored import Key, Stored
 from tests.hashing import HashingEmbedder
 
 

@@ -16,13 +16,12 @@ from qdrant_client import models as q
 from rich.cells import cell_len
 from rich.console import Console
 
-from connectors.access import QdrantSettings
-from connectors.qdrant import VECTOR_NAME, vectors_of
-from connectors.reader import StoreUnavailableError, open_reader
-from flows.operators.embed import Vectors
+from connectors.qdrant import VECTOR_NAME, QdrantSettings, open_reader, vectors_of
+from flows.embedding.embedder import Vectors
 from flows.settings import VARIABLES
+from models.errors import OtherModelError, StoreUnavailableError
 from retrieval import search, status
-from retrieval.client import Hit, OtherModelError, RetrievalClient
+from retrieval.client import Hit, RetrievalClient
 
 DIMENSION = 64
 CLOSED_PORT = 1

@@ -12,8 +12,8 @@ from qdrant_client import models as q
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from connectors.qdrant import VECTOR_NAME, QdrantStore, cleaned, vectors_of
-from flows.operators.chunk import Chunker
 from flows.operators.index import Indexer
+from flows.text.chunk import Chunker
 from models import DOCUMENT_TYPES, entry_id_of, record_id
 from retrieval.sync import (
     State,

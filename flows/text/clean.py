@@ -10,10 +10,10 @@ next.
 
 import re
 
-from flows.operators.cleaning.characters import plain_characters, plain_whitespace
-from flows.operators.cleaning.code import Kept, put_code_aside
-from flows.operators.cleaning.markdown import strip_links, strip_markdown
-from flows.operators.cleaning.markup import strip_html, unescape_entities
+from flows.text.characters import plain_characters, plain_whitespace
+from flows.text.code import Kept, put_code_aside
+from flows.text.markdown import strip_links, strip_markdown
+from flows.text.markup import strip_html, unescape_entities
 
 _ROUNDS = 6
 """Markup may wrap markup (`&amp;lt;b&amp;gt;`). Real text settles in two or three rounds."""

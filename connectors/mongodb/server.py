@@ -6,7 +6,7 @@ from bson import Timestamp
 from bson.codec_options import CodecOptions, DatetimeConversion
 from pymongo import MongoClient
 
-from connectors.errors import ConfigurationError
+from models.errors import ConfigurationError
 
 NO_REPLICA_SET = (
     "MONGO_DATABASE_HOST is no replica set, and change streams need one: start mongod with "

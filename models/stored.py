@@ -14,10 +14,6 @@ class Key(NamedTuple):
     entry_id: str
 
 
-class PointsGone(Exception):
-    """Points that were to be updated are not there any more: somebody else deleted them."""
-
-
 @dataclass(frozen=True, slots=True)
 class Stored:
     """What the store knows of a document before a change is applied to it."""

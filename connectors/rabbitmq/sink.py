@@ -12,8 +12,8 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from pika.channel import Channel
 from pika.compat import long
 
-from connectors.amqp import Link, declare_all
-from connectors.broker import RabbitMQSettings
+from connectors.rabbitmq.link import Link, declare_all
+from connectors.rabbitmq.settings import RabbitMQSettings
 from models import Message
 
 _MAX_WAITING = 32 * 2**20

@@ -25,6 +25,7 @@ _REFERENCE_LINK = re.compile(r"(?<![\w\])])!?\[([^\[\]\n]+)\] ?\[([^\[\]\n]*)\]"
 _TABLE = re.compile(r"(?:^[^\n|]*\|[^\n]*(?:\n|\Z))+", re.MULTILINE)
 _TABLE_RULE = re.compile(r"[|: ]*-[|: -]*")
 _IMAGE = re.compile(rf"!\[([^\[\]\n]*)\]{_TARGET}")
+_INTRAWORD = r"(?<=[^\W_])_+(?=[^\W_])"
 _MARKDOWN: list[tuple["re.Pattern[str]", str | Callable[["re.Match[str]"], str]]] = [
     (_IMAGE, r"\1"),
     (re.compile(rf"(?:(?<![A-Za-z0-9_])|(?=!?\[[^\[\]\n]*\]\((?:https?:|[/#.])))"
@@ -36,7 +37,7 @@ _MARKDOWN: list[tuple["re.Pattern[str]", str | Callable[["re.Match[str]"], str]]
     (re.compile(rf"(?<![0-9A-Za-z*\\])(\*{{1,3}})(?=[^\s*])((?:[^*\n]{_IN_PARAGRAPH})*)(?<=[^\s*])\1"
                 r"(?:(?<=\*\*)|(?![0-9A-Za-z]))(?!\*)"), r"\2"),
     (re.compile(rf"(?<![\w\\])(_{{1,3}})(?!(?:{_DUNDERS})__(?!\w))(?=[^\s_])"
-                rf"((?:[^_\n]|(?<=[^\W_])_+(?=[^\W_]){_IN_PARAGRAPH})*)(?<=[^\s_])\1(?!\w)"), r"\2"),
+                rf"((?:[^_\n]|{_INTRAWORD}{_IN_PARAGRAPH})*)(?<=[^\s_])\1(?!\w)"), r"\2"),
     (re.compile(r"~~(?=[^\s~])([^~\n]*)(?<=[^\s~])~~(?!~)"), r"\1"),
     (re.compile(r"(?<=\w)\\_(?=\w)"), "_"),
     (re.compile(r"^([0-9]+)\\\.", re.MULTILINE), r"\1."),

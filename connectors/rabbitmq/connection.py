@@ -1,4 +1,4 @@
-"""RabbitMQ: a plain connection, and the sink and source of the dataflows."""
+"""A plain connection, and publishing a single message, for scripts and other producers."""
 
 import json
 import time
@@ -11,20 +11,8 @@ from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 from typing_extensions import Self
 
-from connectors.broker import RabbitMQSettings, dead_letter_queue, queue_names, topology
-from connectors.consuming import RabbitMQSource
-from connectors.publishing import RabbitMQSink
-
-__all__ = [
-    "RabbitMQConnection",
-    "RabbitMQSettings",
-    "RabbitMQSink",
-    "RabbitMQSource",
-    "dead_letter_queue",
-    "publish_to_rabbitmq",
-    "queue_names",
-    "topology",
-]
+from connectors.rabbitmq.settings import RabbitMQSettings
+from connectors.rabbitmq.topology import topology
 
 _NOT_FOUND = 404
 

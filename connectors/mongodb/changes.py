@@ -9,7 +9,7 @@ from bson import DatetimeMS, Timestamp
 from bson.tz_util import utc
 from pymongo.collection import Collection
 
-from models import Change
+from models import CapturedChange
 
 # the very time zone that the driver gives to dates: between two of the same, none is asked
 _EPOCH = datetime(1970, 1, 1, tzinfo=utc)
@@ -76,7 +76,7 @@ def renamed_into(event: Mapping[str, Any], collections: Sequence[str]) -> bool:
 
 def changes_of(
     event: Mapping[str, Any], collections: Sequence[str], propagate_drops: bool
-) -> list[Change]:
+) -> list[CapturedChange]:
     """What an event means: one change, none, or the drop of one or of all collections."""
     op = event["operationType"]
     version = version_of(event["clusterTime"])
@@ -86,13 +86,15 @@ def changes_of(
         document = event.get("fullDocument")
         if document is None:  # it is gone by now, and its delete follows
             return []
-        return [Change(op, name, version, event["documentKey"]["_id"], document, committed_ms)]
+        return [
+            CapturedChange(op, name, version, event["documentKey"]["_id"], document, committed_ms)
+        ]
     if op == "delete":
-        return [Change(op, name, version, event["documentKey"]["_id"], None, committed_ms)]
+        return [CapturedChange(op, name, version, event["documentKey"]["_id"], None, committed_ms)]
     if op in _DROP_EVENTS and propagate_drops:
         gone = collections if op == "dropDatabase" else [name]
         return [
-            Change("drop", each, version, committed_ms=committed_ms)
+            CapturedChange("drop", each, version, committed_ms=committed_ms)
             for each in gone
             if each in collections
         ]

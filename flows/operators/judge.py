@@ -6,9 +6,9 @@ from hashlib import sha256
 from typing import Any
 
 from flows.operators.plan import METADATA_FIELDS, cleaned_content, content_hash
-from models import Change
-from models.points import Key
+from models import CapturedChange
 from models.prepared import Prepared
+from models.stored import Key
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Finding:
 Side = Expected | tuple[str, str, Mapping[str, Any]]
 
 
-def expected(prepared: Prepared, change: Change) -> Expected:
+def expected(prepared: Prepared, change: CapturedChange) -> Expected:
     """What is to be stored of a prepared document."""
     assert prepared.document is not None
     return Expected(

@@ -1,4 +1,4 @@
-"""Errors that a person has to mend, and waiting for what is only away."""
+"""Waiting for what is only away."""
 
 import logging
 import threading
@@ -9,13 +9,6 @@ from typing import TypeVar
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential
 
 T = TypeVar("T")
-
-
-class ConfigurationError(Exception):
-    """A setting, or the state of a system that was set up by hand, that no retry can mend.
-
-    Its text is one line that names what is wrong and how to mend it.
-    """
 
 
 class Patience:

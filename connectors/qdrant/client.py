@@ -14,8 +14,7 @@ from qdrant_client.http.exceptions import (
     UnexpectedResponse,
 )
 
-from connectors.errors import ConfigurationError
-from models.points import PointsGone
+from models.errors import ConfigurationError, ContentRefusedError, PointsGoneError, TwinstreamError
 
 STORE_ERRORS: Final = (ApiException, grpc.RpcError, QdrantException)
 """What a call to a server can raise."""
@@ -35,10 +34,6 @@ _REFUSED_GRPC: Final = {
     grpc.StatusCode.INVALID_ARGUMENT,
     grpc.StatusCode.OUT_OF_RANGE,
 }
-
-
-class Refused(ValueError):
-    """The store refused the content of a request; the same request would be refused again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +101,10 @@ def is_away(error: BaseException) -> bool:
     )
 
 
-def meaning(error: Exception) -> Exception:
+def translated(error: Exception) -> TwinstreamError:
     """What an error of the server that is no absence says, as one of ours."""
-    return PointsGone(one_line(error)) if _is_gone(error) else Refused(one_line(error))
+    kind = PointsGoneError if _is_gone(error) else ContentRefusedError
+    return kind(one_line(error))
 
 
 def one_line(error: BaseException) -> str:

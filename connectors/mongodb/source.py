@@ -1,60 +1,23 @@
-"""MongoDB: a plain connection, and the change stream as an input of a dataflow."""
+"""The change stream as an input of a dataflow."""
 
 import threading
 import time
 from collections.abc import Sequence
 from datetime import datetime
-from types import TracebackType
 from typing import Any
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from pymongo import MongoClient
-from pymongo.database import Database
 
-from connectors.capture import Capture
-from connectors.checkpoints import Position
+from connectors.mongodb.capture import Capture
+from connectors.mongodb.checkpoints import Position
 from connectors.pace import Pace
-from models import Change
+from models import CapturedChange
 
 _IDLE_COMMIT_S = 10.0
 
 
-class MongoDatabaseConnector:
-    """A database for programs that only want to read and write it.
-
-    >>> with MongoDatabaseConnector("mongodb://127.0.0.1:27017", "twin") as database:
-    ...     database.posts.count_documents({})
-
-    :param uri: full URI; connects with the first operation
-    :param name: the database
-    """
-
-    def __init__(self, uri: str, name: str) -> None:
-        self._client: MongoClient[dict[str, Any]] = MongoClient(uri, appname="twinstream")
-        self._name = name
-
-    @property
-    def database(self) -> "Database[dict[str, Any]]":
-        """The database."""
-        return self._client[self._name]
-
-    def close(self) -> None:
-        """Close all connections."""
-        self._client.close()
-
-    def __enter__(self) -> "Database[dict[str, Any]]":
-        return self.database
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-
-class MongoChangeStreamSource(FixedPartitionedSource[Change, None]):
+class MongoChangeStreamSource(FixedPartitionedSource[CapturedChange, None]):
     """What is in the registered collections, then every change of them.
 
     Parallelism: one partition, since one change stream on the database is one total order.
@@ -105,7 +68,7 @@ class MongoChangeStreamSource(FixedPartitionedSource[Change, None]):
 
     def build_part(
         self, step_id: str, for_part: str, resume_state: None
-    ) -> StatefulSourcePartition[Change, None]:
+    ) -> StatefulSourcePartition[CapturedChange, None]:
         """Start reading."""
         capture = Capture(self._connect, *self._arguments)
         capture.start()
@@ -128,7 +91,7 @@ class MongoChangeStreamSource(FixedPartitionedSource[Change, None]):
         )
 
 
-class _Partition(StatefulSourcePartition[Change, None]):
+class _Partition(StatefulSourcePartition[CapturedChange, None]):
     def __init__(
         self, capture: Capture, stopping: threading.Event, max_count: int, max_bytes: int
     ) -> None:
@@ -141,7 +104,7 @@ class _Partition(StatefulSourcePartition[Change, None]):
         self._committed_at = 0.0
         self._pace = Pace()
 
-    def next_batch(self) -> list[Change]:
+    def next_batch(self) -> list[CapturedChange]:
         # The first call behind snapshot() of an epoch runs when everything handed on up to that
         # snapshot has passed every output: the one safe moment to store the position.
         self._commit_closed()

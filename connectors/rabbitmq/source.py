@@ -12,9 +12,10 @@ from typing import Any
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from pika.channel import Channel
 
-from connectors.amqp import Link, declare_all
-from connectors.broker import RabbitMQSettings, queue_names, topology
 from connectors.pace import Pace
+from connectors.rabbitmq.link import Link, declare_all
+from connectors.rabbitmq.settings import RabbitMQSettings
+from connectors.rabbitmq.topology import queue_names, topology
 from models import Delivery
 
 CAREFUL_AFTER = 15

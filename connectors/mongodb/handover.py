@@ -4,14 +4,14 @@ import threading
 import time
 from collections import deque
 
-from connectors.checkpoints import Position
-from models import Change
+from connectors.mongodb.checkpoints import Position
+from models import CapturedChange
 
 MAX_ENTRIES = 4000
 MAX_BYTES = 32 * 2**20
 _LOOK_AGAIN_S = 0.5
 
-Entry = tuple[Change | None, Position]
+Entry = tuple[CapturedChange | None, Position]
 """A change and the position behind it; a position alone where only the token has moved on."""
 
 

@@ -20,7 +20,8 @@ from pika.exceptions import (
 from pika.frame import Body, Header, Method
 from pika.spec import Basic
 
-from connectors.errors import ConfigurationError, Patience
+from connectors.patience import Patience
+from models.errors import ConfigurationError
 
 _MAX_WAIT = 5.0
 _PRECONDITION_FAILED = 406

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from flows.operators import precision as precisions
-from flows.operators.metrics import CHUNKS_EMBEDDED, CHUNKS_TRUNCATED
+from flows.embedding import precision as precisions
+from flows.metrics import CHUNKS_EMBEDDED, CHUNKS_TRUNCATED
+from models.errors import UnusableModelError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -56,10 +57,6 @@ class ChunkingEmbedder(TextEmbedder, Protocol):
     def max_tokens(self) -> int:
         """Tokens of the longest text that is embedded whole."""
         ...
-
-
-class UnusableModelError(ValueError):
-    """A model that cannot be loaded, or not as it was asked for. Its text is one line."""
 
 
 class Embedder:

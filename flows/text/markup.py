@@ -7,7 +7,7 @@ so it eats `List<int>` in a mixed text, and lexbor needs quadratic time for deep
 import html
 import re
 
-from flows.operators.cleaning.code import Kept
+from flows.text.code import Kept
 
 _TAG = re.compile(
     r"<!--|<[!?][A-Za-z\[][^<>]*>"

@@ -18,7 +18,8 @@ from warnings import catch_warnings, simplefilter
 
 from qdrant_client import QdrantClient
 
-from connectors.access import QdrantSettings, open_server
+from connectors.qdrant.client import QdrantSettings, open_server
+from models.errors import StoreUnavailableError
 
 SERVER_TIMEOUT_S: Final = 10
 """How long one request to a server may take."""
@@ -28,10 +29,6 @@ _STORAGE: Final = "storage.sqlite"
 _PATIENCE_S: Final = 5.0
 _PATIENCE_FOR_META_S: Final = 0.5
 _PAUSE_S: Final = 0.05
-
-
-class StoreUnavailableError(RuntimeError):
-    """There is nothing to read: no store at that place, or it cannot be copied."""
 
 
 class _ChangedMeanwhileError(Exception):

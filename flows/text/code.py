@@ -2,7 +2,7 @@
 
 import re
 
-from flows.operators.cleaning.characters import plain_characters
+from flows.text.characters import plain_characters
 
 _FENCE = re.compile(
     r"^[ \t]*(?P<fence>(?P<mark>[`~])(?P=mark){2,})(?!(?P=mark))[^`\n]*\n"

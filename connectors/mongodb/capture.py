@@ -21,7 +21,7 @@ from pymongo.errors import (
 )
 from pymongo.read_concern import ReadConcern
 
-from connectors.changes import (
+from connectors.mongodb.changes import (
     Reassembly,
     changes_of,
     is_foreign,
@@ -31,12 +31,13 @@ from connectors.changes import (
     size_of,
     version_of,
 )
-from connectors.checkpoints import SNAPSHOT, STREAM, Checkpoints, Position
-from connectors.errors import ConfigurationError, Patience
-from connectors.handover import Entry, Handover
-from connectors.progress import SnapshotProgress
-from connectors.replica_set import CODEC, NO_REPLICA_SET, operation_time, splits_large_events
-from models import Change
+from connectors.mongodb.checkpoints import SNAPSHOT, STREAM, Checkpoints, Position
+from connectors.mongodb.handover import Entry, Handover
+from connectors.mongodb.progress import SnapshotProgress
+from connectors.mongodb.server import CODEC, NO_REPLICA_SET, operation_time, splits_large_events
+from connectors.patience import Patience
+from models import CapturedChange
+from models.errors import ConfigurationError, LostHistoryError
 
 log = logging.getLogger("connectors")
 
@@ -47,10 +48,6 @@ _NOT_A_REPLICA_SET = 40573
 
 _AWAIT_MS = 500
 _MAX_WAIT_S = 5.0
-
-
-class LostHistory(Exception):
-    """The stored position can no longer be continued from."""
 
 
 class Capture:
@@ -123,7 +120,7 @@ class Capture:
                 try:
                     self._capture(client, database, checkpoints)
                     wait = 0.1
-                except LostHistory as error:
+                except LostHistoryError as error:
                     self._resnapshot_or_fail(client, checkpoints, error)
                 except OperationFailure as error:
                     if error.code == _NOT_A_REPLICA_SET:
@@ -173,7 +170,7 @@ class Capture:
             position = self._first_position(now, checkpoints)
             self._position = position
         if position.time is not None and position.time > now:
-            raise LostHistory(
+            raise LostHistoryError(
                 f"the stored position is ahead of the cluster ({position.time} > {now}), and so "
                 "may be the versions in the store, which fence off all older ones: docs/runbook.md"
             )
@@ -187,7 +184,7 @@ class Capture:
     def _first_position(self, now: Timestamp, checkpoints: Checkpoints) -> Position:
         stored, fits = checkpoints.load()
         if stored is not None and not fits:
-            raise LostHistory("the collections or options differ from those of the last run")
+            raise LostHistoryError("the collections or options differ from those of the last run")
         again = self._snapshot_mode == "always" and not self._snapshot_begun
         if stored is not None and (stored.phase == SNAPSHOT or not again):
             self._snapshot_begun = True
@@ -209,7 +206,10 @@ class Capture:
         return position
 
     def _resnapshot_or_fail(
-        self, client: "MongoClient[dict[str, Any]]", checkpoints: Checkpoints, error: LostHistory
+        self,
+        client: "MongoClient[dict[str, Any]]",
+        checkpoints: Checkpoints,
+        error: LostHistoryError,
     ) -> None:
         if self._on_lost_history == "fail":
             raise ConfigurationError(
@@ -237,12 +237,12 @@ class Capture:
             with SnapshotProgress(name, collection.estimated_document_count()) as progress:
                 for row in rows(collection, last_id):
                     here = here.scanning(name, (row["_id"],))
-                    change = Change("snapshot", name, version, row["_id"], row)
+                    change = CapturedChange("snapshot", name, version, row["_id"], row)
                     yield (change, here), size_of(row)
                     progress.advance()
             last = index + 1 == len(self._collections)
             behind = position.streaming() if last else here.scanning(self._collections[index + 1])
-            yield (Change("drop", name, version - 1), behind), 0
+            yield (CapturedChange("drop", name, version - 1), behind), 0
 
     def _follow(self, database: "Database[dict[str, Any]]", checkpoints: Checkpoints) -> None:
         """Read the change stream until it is invalidated, or for ever.
@@ -268,7 +268,9 @@ class Capture:
                 self._split = True
                 return
             if error.code in LOST_HISTORY:
-                raise LostHistory(f"error {error.code}: {error.details or error}"[:300]) from error
+                raise LostHistoryError(
+                    f"error {error.code}: {error.details or error}"[:300]
+                ) from error
             raise
 
     def _read(

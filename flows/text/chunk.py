@@ -25,7 +25,7 @@ from zlib import crc32
 
 from tokenizers import Tokenizer
 
-from flows.operators.structure import (
+from flows.text.structure import (
     HARD,
     PUNCTUATION,
     WORD,

@@ -10,9 +10,9 @@ from warnings import catch_warnings, simplefilter
 from qdrant_client import QdrantClient
 from qdrant_client import models as q
 
-from connectors.access import STORE_ERRORS, is_away, meaning
-from connectors.errors import ConfigurationError, Patience
-from connectors.points import (
+from connectors.patience import Patience
+from connectors.qdrant.client import STORE_ERRORS, is_away, translated
+from connectors.qdrant.requests import (
     MAX_POINTS,
     bounded,
     set_payload,
@@ -21,8 +21,9 @@ from connectors.points import (
     version_in,
 )
 from models import Chunk, record_id
+from models.errors import ConfigurationError, PointsGoneError
 from models.identity import drop_fence_id
-from models.points import Key, PointsGone, Stored, WritePlan
+from models.stored import Key, Stored, WritePlan
 
 VECTOR_NAME = "dense"
 TOMBSTONES = "tombstones"
@@ -324,6 +325,6 @@ class QdrantStore:
         try:
             return self._patience.call(once)
         except STORE_ERRORS as error:
-            raise meaning(error) from error
+            raise translated(error) from error
         except KeyError as error:  # how the embedded store says it
-            raise PointsGone(str(error)) from error
+            raise PointsGoneError(str(error)) from error

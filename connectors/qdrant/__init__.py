@@ -1,0 +1,20 @@
+"""Qdrant: clients for reading and writing, the store of the features flow, scans of its points."""
+
+from connectors.qdrant.client import STORE_ERRORS, QdrantSettings, one_line, open_client
+from connectors.qdrant.reader import open_reader
+from connectors.qdrant.scan import scan_points
+from connectors.qdrant.store import TOMBSTONES, VECTOR_NAME, QdrantStore, cleaned, vectors_of
+
+__all__ = [
+    "STORE_ERRORS",
+    "TOMBSTONES",
+    "VECTOR_NAME",
+    "QdrantSettings",
+    "QdrantStore",
+    "cleaned",
+    "one_line",
+    "open_client",
+    "open_reader",
+    "scan_points",
+    "vectors_of",
+]

@@ -1,0 +1,44 @@
+"""Every point of the store, as it is now."""
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+from hashlib import sha256
+from typing import Any
+
+from qdrant_client import QdrantClient
+
+from connectors.patience import Patience
+from connectors.qdrant.client import is_away
+from connectors.qdrant.store import cleaned, vectors_of
+from models.stored import Key
+
+
+def scan_points(
+    client: QdrantClient, types: Iterable[str]
+) -> Iterator[tuple[Key, str, str, dict[str, Any]]]:
+    """Every point of the store: (document, `record` or `chunk`, id, payload with `text_hash`
+    in the place of its text). A server that goes away meanwhile is waited for.
+    """
+    patience = Patience("Qdrant", is_away)
+    for type_ in types:
+        for kind, name in (("record", cleaned(type_)), ("chunk", vectors_of(type_))):
+            if patience.call(partial(client.collection_exists, name)):
+                for id_, payload in _points(client, name, patience):
+                    entry_id = str(payload.get("entry_id"))
+                    yield Key(type_, entry_id), kind, id_, payload
+
+
+def _points(
+    client: QdrantClient, collection: str, patience: Patience
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    offset: Any = None
+    while True:
+        page = partial(client.scroll, collection, limit=500, offset=offset)
+        records, offset = patience.call(page)
+        for record in records:
+            payload = dict(record.payload or {})
+            text = payload.pop("content", None) or payload.pop("cleaned_content", None) or ""
+            payload["text_hash"] = sha256(str(text).encode()).hexdigest()
+            yield str(record.id), payload
+        if offset is None:
+            return

@@ -1,1 +1,0 @@
-"""The parts of `flows.operators.clean`, in the order in which a text passes them."""

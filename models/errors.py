@@ -1,0 +1,46 @@
+"""Every error that is ours, in one hierarchy.
+
+TwinstreamError
+├── ConfigurationError        a person has to mend something: one line, exit code 1
+│   └── UnusableModelError
+├── ContentRefusedError       the model or the store refuses one document: a dead letter
+├── PointsGoneError           what is stored has changed under a plan: plan again
+├── LostHistoryError          the change stream cannot go on from here: read everything again
+├── StoreUnavailableError     nothing to read
+└── OtherModelError           nothing to compare a query with
+"""
+
+
+class TwinstreamError(Exception):
+    """Base of all errors of this project."""
+
+
+class ConfigurationError(TwinstreamError):
+    """A setting, or the state of a system that was set up by hand, that no retry can mend.
+
+    Its text is one line that names what is wrong and how to mend it.
+    """
+
+
+class UnusableModelError(ConfigurationError):
+    """A model that cannot be loaded, or not as it was asked for."""
+
+
+class ContentRefusedError(TwinstreamError):
+    """The model or the store refused what a document holds; it would be refused again."""
+
+
+class PointsGoneError(TwinstreamError):
+    """Points that were to be updated are not there any more: somebody else deleted them."""
+
+
+class LostHistoryError(TwinstreamError):
+    """A position from which the change stream cannot go on."""
+
+
+class StoreUnavailableError(TwinstreamError):
+    """There is nothing to read: no store at that place, or it cannot be copied."""
+
+
+class OtherModelError(TwinstreamError):
+    """The stored chunks were embedded by another model than the query."""
