@@ -14,7 +14,7 @@ from bson import ObjectId
 from qdrant_client.local.persistence import CollectionPersistence
 
 from benchmarks.place import Flow, Place, Servers, wait_for
-from benchmarks.report import Measured
+from benchmarks.report import SAMPLES, Measured
 from connectors.qdrant import cleaned
 from models import record_id
 
@@ -26,7 +26,7 @@ _SETTLING_S: Final = 8.0
 
 def freshness(servers: Servers) -> dict[str, Measured]:
     """One short post a second; from before the insert is sent until a reader of the store's
-    files finds the record, which is written behind the chunks.
+    files finds the record, which is written after the chunks.
     """
     with both_flows(servers.place()) as (place, _, _):
         chance = random.Random(5)
@@ -42,8 +42,9 @@ def freshness(servers: Servers) -> dict[str, Measured]:
         "from_acknowledgement_p99_ms": round(quantile(committed, 0.99), 1),
         "slowest_ms": round(max(sent), 1),
     }
+    samples = {SAMPLES: sorted(round(ms, 1) for ms in sent)}
     return {
-        "freshness_p50_ms": Measured(quantile(sent, 0.5), detail),
+        "freshness_p50_ms": Measured(quantile(sent, 0.5), {**detail, **samples}),
         "freshness_p99_ms": Measured(quantile(sent, 0.99), detail),
     }
 

@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 RESULTS: Final = Path(__file__).parent / "results.json"
+SAMPLES: Final = "samples_ms"
+"""The detail that holds every single measurement, for the plot; too long for the table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,8 @@ def show(rows: Mapping[str, dict[str, Any]], names: list[str]) -> None:
     for name in names:
         if (row := rows.get(name)) is None:
             continue
-        detail = ", ".join(f"{key} {value}" for key, value in row["detail"].items())
+        shown = {key: value for key, value in row["detail"].items() if key != SAMPLES}
+        detail = ", ".join(f"{key} {value}" for key, value in shown.items())
         met = {True: "yes", False: "NO", None: ""}[row["met"]]
         value = f"{row['value']:g} {row['unit']}".strip()
         table.add_row(name, value, row["target"], met, detail)

@@ -5,8 +5,9 @@ import json
 import pytest
 
 from benchmarks.__main__ import BENCHMARKS, TARGETS
+from benchmarks.plot import arrivals, costs
 from benchmarks.profiles import CDC, shares
-from benchmarks.report import RESULTS, Measured, Target, entry
+from benchmarks.report import RESULTS, SAMPLES, Measured, Target, entry, load
 from tests.processes import ROOT
 
 ROWS = {
@@ -63,6 +64,28 @@ def test_results_have_one_form() -> None:
         assert row["unit"] == TARGETS[row["name"]].unit
         again = Measured(row["value"], holds=row["met"] is not False)
         assert row["met"] in (TARGETS[row["name"]].met_by(again), False)
+
+
+def test_the_plot_of_the_committed_results_has_no_empty_panel() -> None:
+    rows = load()
+    assert [cost.tool for cost in costs(rows)] == [
+        "twinstream",
+        "LangChain",
+        "LlamaIndex",
+        "LlamaIndex, cached",
+    ]
+    moments = arrivals(rows)
+    assert moments == sorted(moments)
+    assert moments[-1][1] == 1
+
+
+def test_every_sample_is_drawn_and_not_only_its_quantiles() -> None:
+    detail = {SAMPLES: [30.0, 10.0, 20.0, 40.0], "slowest_ms": 40.0}
+    rows = {
+        "freshness_p50_ms": {"value": 25.0, "detail": detail},
+        "freshness_p99_ms": {"value": 40.0, "detail": detail},
+    }
+    assert arrivals(rows) == [(10.0, 0.25), (20.0, 0.5), (30.0, 0.75), (40.0, 1.0)]
 
 
 def test_a_profile_counts_a_sample_for_the_innermost_step() -> None:
