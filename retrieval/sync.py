@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from qdrant_client import QdrantClient
 
-from connectors.qdrant import VECTOR_NAME, QdrantStore, cleaned, vectors_of
+from connectors.qdrant import VECTOR_NAME, QdrantStore, cleaned, scroll, vectors_of
 from flows.embedding.embedder import TextEmbedder, Vectors
 from flows.operators.index import Indexer
 from flows.operators.prepare import chunk, clean, decode
@@ -142,17 +142,10 @@ def prepared(
 def _points(
     client: QdrantClient, collection: str, with_vectors: bool
 ) -> Iterator[tuple[str, Point]]:
-    offset: Any = None
-    while True:
-        records, offset = client.scroll(
-            collection, limit=1000, offset=offset, with_vectors=with_vectors
-        )
-        for record in records:
-            payload = record.payload or {}
-            kept = {key: value for key, value in payload.items() if key not in MAY_DIFFER}
-            yield str(record.id), Point(kept, _vector(record.vector))
-        if offset is None:
-            return
+    for record in scroll(client, collection, with_vectors=with_vectors):
+        payload = record.payload or {}
+        kept = {key: value for key, value in payload.items() if key not in MAY_DIFFER}
+        yield str(record.id), Point(kept, _vector(record.vector))
 
 
 def _vector(vectors: Any) -> Vectors | None:

@@ -3,6 +3,7 @@
 from connectors.qdrant.client import STORE_ERRORS, QdrantSettings, one_line, open_client
 from connectors.qdrant.reader import open_reader
 from connectors.qdrant.scan import scan_points
+from connectors.qdrant.scroll import scroll
 from connectors.qdrant.store import TOMBSTONES, VECTOR_NAME, QdrantStore, cleaned, vectors_of
 
 __all__ = [
@@ -16,5 +17,6 @@ __all__ = [
     "open_client",
     "open_reader",
     "scan_points",
+    "scroll",
     "vectors_of",
 ]

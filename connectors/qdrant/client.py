@@ -28,6 +28,7 @@ _CHANNEL: Final = {
     "grpc.keepalive_timeout_ms": 10_000,
 }
 _NO_SUCH_POINT: Final = "No point with id"
+_LIMIT_OF_A_PAGE: Final = 'for "limit"'
 _REFUSED_STATUS: Final = {400, 409, 413, 422}
 _REFUSED_GRPC: Final = {
     grpc.StatusCode.ALREADY_EXISTS,
@@ -99,6 +100,16 @@ def is_away(error: BaseException) -> bool:
     return isinstance(
         error, ResponseHandlingException | QdrantException | ConnectionError | TimeoutError
     )
+
+
+def is_too_much(error: BaseException) -> bool:
+    """Whether a request may succeed if it asks for less: the answer takes too long, is larger than
+    what the way to the server carries, or has more points than the server's strict mode allows.
+    """
+    if not isinstance(error, grpc.RpcError):
+        return _LIMIT_OF_A_PAGE in str(error)
+    late = _code(error) == grpc.StatusCode.DEADLINE_EXCEEDED
+    return late or _is_too_large(error) or _LIMIT_OF_A_PAGE in one_line(error)
 
 
 def translated(error: Exception) -> TwinstreamError:

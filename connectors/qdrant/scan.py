@@ -9,6 +9,7 @@ from qdrant_client import QdrantClient
 
 from connectors.patience import Patience
 from connectors.qdrant.client import is_away
+from connectors.qdrant.scroll import scroll
 from connectors.qdrant.store import cleaned, vectors_of
 from models.stored import Key
 
@@ -23,22 +24,12 @@ def scan_points(
     for type_ in types:
         for kind, name in (("record", cleaned(type_)), ("chunk", vectors_of(type_))):
             if patience.call(partial(client.collection_exists, name)):
-                for id_, payload in _points(client, name, patience):
-                    entry_id = str(payload.get("entry_id"))
-                    yield Key(type_, entry_id), kind, id_, payload
+                for point in scroll(client, name, call=patience.call):
+                    payload = _without_text(dict(point.payload or {}))
+                    key = Key(type_, str(payload.get("entry_id")))
+                    yield key, kind, str(point.id), payload
 
 
-def _points(
-    client: QdrantClient, collection: str, patience: Patience
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    offset: Any = None
-    while True:
-        page = partial(client.scroll, collection, limit=500, offset=offset)
-        records, offset = patience.call(page)
-        for record in records:
-            payload = dict(record.payload or {})
-            text = payload.pop("content", None) or payload.pop("cleaned_content", None) or ""
-            payload["text_hash"] = sha256(str(text).encode()).hexdigest()
-            yield str(record.id), payload
-        if offset is None:
-            return
+def _without_text(payload: dict[str, Any]) -> dict[str, Any]:
+    text = payload.pop("content", None) or payload.pop("cleaned_content", None) or ""
+    return {**payload, "text_hash": sha256(str(text).encode()).hexdigest()}

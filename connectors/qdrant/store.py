@@ -20,6 +20,7 @@ from connectors.qdrant.requests import (
     tombstone,
     version_in,
 )
+from connectors.qdrant.scroll import Fields, scroll
 from models import Chunk, record_id
 from models.errors import ConfigurationError, PointsGoneError
 from models.identity import drop_fence_id
@@ -261,19 +262,10 @@ class QdrantStore:
         return len(old)
 
     def _scroll(
-        self, collection: str, only: q.Filter | None, fields: Any
+        self, collection: str, only: q.Filter | None, fields: Fields
     ) -> Iterator[tuple[str, dict[str, Any]]]:
-        offset: Any = None
-        while True:
-            records, offset = self._call(
-                lambda offset=offset: self._client.scroll(  # type: ignore[misc]
-                    collection, only, limit=1000, offset=offset, with_payload=fields
-                )
-            )
-            for record in records:
-                yield str(record.id), dict(record.payload or {})
-            if offset is None:
-                return
+        for point in scroll(self._client, collection, only, fields=fields, call=self._call):
+            yield str(point.id), dict(point.payload or {})
 
     def _upsert(self, collection: str, points: Iterable[q.PointStruct]) -> None:
         for some in bounded(points, size_of_point):
