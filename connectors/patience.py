@@ -1,14 +1,35 @@
 """Waiting for what is only away."""
 
 import logging
+import random
 import threading
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential
-
 T = TypeVar("T")
+
+
+class Backoff:
+    """How long to wait before the next try: twice as long each time, bounded, with jitter, so that
+    processes that lost a server together do not come back together.
+
+    :param first: seconds before the second try
+    :param longest: bound of the seconds, before jitter
+    """
+
+    def __init__(self, first: float = 0.1, longest: float = 5.0) -> None:
+        self._first = self._next = first
+        self._longest = longest
+
+    def next(self) -> float:
+        """Seconds to wait now."""
+        wait, self._next = self._next, min(self._longest, self._next * 2)
+        return wait * random.uniform(0.8, 1.2)
+
+    def reset(self) -> None:
+        """Note a success."""
+        self._next = self._first
 
 
 class Patience:
@@ -22,24 +43,28 @@ class Patience:
     def __init__(self, name: str, away: Callable[[BaseException], bool], max_wait: float = 5.0):
         self._name = name
         self._away = away
+        self._max_wait = max_wait
         self._log = logging.getLogger("connectors")
         self._lock = threading.Lock()
         self._since: float | None = None
-        self._retry = Retrying(
-            retry=retry_if_exception(away),
-            wait=wait_exponential(multiplier=0.1, max=max_wait),
-            before_sleep=self._note,
-            reraise=True,
-        )
 
     def call(self, function: Callable[[], T]) -> T:
         """The result of `function`, called until it does not fail for an absence.
 
         :raises Exception: what `function` raised, where that is no absence
         """
-        result = self._retry.copy()(function)
-        self.back()
-        return result
+        backoff = Backoff(longest=self._max_wait)
+        while True:
+            try:
+                result = function()
+            except Exception as error:
+                if not self._away(error):
+                    raise
+                self.away(error)
+            else:
+                self.back()
+                return result
+            time.sleep(backoff.next())
 
     def away(self, error: BaseException) -> None:
         """Note that the dependency is away; logs on the first call only."""
@@ -55,7 +80,3 @@ class Patience:
             since, self._since = self._since, None
         if since is not None:
             self._log.warning("%s is back after %.1f s", self._name, time.monotonic() - since)
-
-    def _note(self, state: RetryCallState) -> None:
-        if state.outcome is not None and (error := state.outcome.exception()) is not None:
-            self.away(error)

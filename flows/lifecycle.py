@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 
-from models.errors import ConfigurationError
+from models.errors import ConfigurationError, ConnectorFailedError
 
 GRACE_S = 8.0
 """From the signal to the end, whatever is still in flight."""
@@ -69,12 +69,15 @@ def drain_on_signals(
     ) -> None:
         failed.set()
         cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, ConfigurationError):
+        while cause is not None and not isinstance(
+            cause, ConfigurationError | ConnectorFailedError
+        ):
             cause = cause.__cause__ or cause.__context__
-        if cause is not None:
-            print(f"configuration error: {cause}", file=sys.stderr)
-        else:
+        if cause is None:
             sys.__excepthook__(kind, error, traceback)
+        else:
+            kind_ = "configuration error" if isinstance(cause, ConfigurationError) else "error"
+            print(f"{kind_}: {cause}", file=sys.stderr)
 
     def at_exit() -> None:
         try:

@@ -3,6 +3,7 @@
 TwinstreamError
 ├── ConfigurationError        a person has to mend something: one line, exit code 1
 │   └── UnusableModelError
+├── ConnectorFailedError      a source or sink cannot go on: one line, exit code 1
 ├── ContentRefusedError       the model or the store refuses one document: a dead letter
 ├── PointsGoneError           what is stored has changed under a plan: plan again
 ├── LostHistoryError          the change stream cannot go on from here: read everything again
@@ -24,6 +25,13 @@ class ConfigurationError(TwinstreamError):
 
 class UnusableModelError(ConfigurationError):
     """A model that cannot be loaded, or not as it was asked for."""
+
+
+class ConnectorFailedError(TwinstreamError):
+    """A thread that a source or sink needs has ended, or stands still: the flow cannot go on.
+
+    Its text is one line; a restart of the process goes on from what is stored.
+    """
 
 
 class ContentRefusedError(TwinstreamError):

@@ -1,8 +1,7 @@
 """One AMQP connection with a thread of its own, so that heartbeats survive a long embedding."""
 
 import logging
-import random
-import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -20,12 +19,14 @@ from pika.exceptions import (
 from pika.frame import Body, Header, Method
 from pika.spec import Basic
 
-from connectors.patience import Patience
+from connectors.patience import Backoff, Patience
+from connectors.thread import ConnectorThread
 from models.errors import ConfigurationError
 
-_MAX_WAIT = 5.0
 _PRECONDITION_FAILED = 406
-
+_BEAT_S = 5.0
+_UNANSWERED_S = 60.0
+_STILL_S = 300.0
 
 _JOINED_BYTES = 2**17
 
@@ -77,13 +78,13 @@ class Link(ABC):
 
     def __init__(self, parameters: pika.ConnectionParameters, name: str) -> None:
         self._parameters = parameters
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._closing = threading.Event()
+        self._thread = ConnectorThread(name, self._run, _STILL_S)
+        self._backoff = Backoff()
         self._connection: JoiningConnection | None = None
         self._patience = Patience("RabbitMQ", lambda error: True)
         self._log = logging.getLogger("connectors")
-        self._failure: Exception | None = None
-        self._was_ready = False
+        self._refusal: ConfigurationError | None = None
+        self._is_ready = False
 
     def start(self) -> None:
         """Start connecting, without waiting for it."""
@@ -107,84 +108,84 @@ class Link(ABC):
 
     def ready(self) -> None:
         """To be called when the channel can do its work: only then is the broker back."""
-        self._was_ready = True
+        self._is_ready = True
+        self._backoff.reset()
         self._patience.back()
 
     def check(self) -> None:
         """Raise what keeps this link from ever working, if anything does.
 
         :raises ConfigurationError: a queue exists with other arguments
+        :raises ConnectorFailedError: the link's thread has failed
         """
-        if self._failure is not None:
-            raise self._failure
+        self._thread.check()
 
     def close(self, timeout: float = 2.0) -> None:
         """End the thread; what is not acknowledged goes back to its queue. Never raises."""
-        self._closing.set()
+        self._thread.end_soon()
         self.soon(self._close_connection)
-        if self._thread.is_alive() and threading.current_thread() is not self._thread:
-            self._thread.join(timeout)
+        self._thread.close(timeout)
 
     def _run(self) -> None:
-        wait = 0.1
-        while not self._closing.is_set():
-            opened = self._connect_once()
-            if self._failure is not None:
-                return
-            wait = 0.1 if opened else min(_MAX_WAIT, wait * 2)
-            self._closing.wait(wait * random.uniform(0.8, 1.2))
+        while not self._thread.closing:
+            self._connect_once()
+            if self._refusal is not None:
+                raise self._refusal
+            self._thread.pause(self._backoff.next())
 
-    def _connect_once(self) -> bool:  # noqa: C901 (four callbacks of one connection)
-        """Run one connection from its start to its end; true if its channel became ready."""
-        self._was_ready = False
-
-        def on_open(connection: pika.SelectConnection) -> None:
-            connection.add_on_connection_blocked_callback(self._blocked)
-            connection.add_on_connection_unblocked_callback(self._unblocked)
-            connection.channel(on_open_callback=on_channel)
-
-        def on_channel(channel: Channel) -> None:
-            channel.add_on_close_callback(on_channel_closed)
-            self.on_channel(channel)
-
-        def on_channel_closed(channel: Channel, reason: Exception) -> None:
-            if isinstance(reason, ChannelClosedByBroker) and not self._closing.is_set():
-                if (
-                    reason.reply_code == _PRECONDITION_FAILED
-                    and "inequivalent" in reason.reply_text
-                ):
-                    self._failure = ConfigurationError(
-                        f"RabbitMQ: {reason.reply_text}: the queue exists with other arguments; "
-                        "delete it, or set RABBITMQ_QUEUE_NAME to another name"
-                    )
-                else:
-                    self._patience.away(reason)
-            self._close_connection()
-
-        def on_ended(connection: pika.SelectConnection, error: BaseException) -> None:
-            if not self._closing.is_set() and not isinstance(error, ConnectionClosedByClient):
-                self._patience.away(error)
-            connection.ioloop.stop()
-
+    def _connect_once(self) -> None:
+        """Run one connection from its start to its end."""
+        self._is_ready = False
         try:
             connection = JoiningConnection(
-                self._parameters, on_open, on_open_error_callback=on_ended,
-                on_close_callback=on_ended,
+                self._parameters, self._opened, on_open_error_callback=self._ended,
+                on_close_callback=self._ended,
             )  # fmt: skip
             self._connection = connection
-            if self._closing.is_set():
-                return self._was_ready
-            connection.ioloop.start()
+            self._tick(connection, time.monotonic())
+            if not self._thread.closing:
+                connection.ioloop.start()
         except (AMQPError, OSError) as error:
             self._patience.away(error)
-        except Exception as error:  # noqa: BLE001 (a fault of ours: the flow must end, not hang)
-            self._failure = error
         finally:
             if self._connection is not None:
                 self._connection.ioloop.close()
             self._connection = None
             self.on_lost()
-        return self._was_ready
+
+    def _opened(self, connection: pika.SelectConnection) -> None:
+        connection.add_on_connection_blocked_callback(self._blocked)
+        connection.add_on_connection_unblocked_callback(self._unblocked)
+        connection.channel(on_open_callback=self._channel_opened)
+
+    def _channel_opened(self, channel: Channel) -> None:
+        channel.add_on_close_callback(self._channel_closed)
+        self.on_channel(channel)
+
+    def _channel_closed(self, _channel: Channel, reason: Exception) -> None:
+        if isinstance(reason, ChannelClosedByBroker) and not self._thread.closing:
+            if reason.reply_code == _PRECONDITION_FAILED and "inequivalent" in reason.reply_text:
+                self._refusal = ConfigurationError(
+                    f"RabbitMQ: {reason.reply_text}: the queue exists with other arguments; "
+                    "delete it, or set RABBITMQ_QUEUE_NAME to another name"
+                )
+            else:
+                self._patience.away(reason)
+        self._close_connection()
+
+    def _ended(self, connection: pika.SelectConnection, error: BaseException) -> None:
+        if not self._thread.closing and not isinstance(error, ConnectionClosedByClient):
+            self._patience.away(error)
+        connection.ioloop.stop()
+
+    def _tick(self, connection: pika.SelectConnection, began: float) -> None:
+        """Show that the loop turns, and give up a connection whose broker does not answer."""
+        self._thread.beat()
+        if not self._is_ready and time.monotonic() - began > _UNANSWERED_S:
+            self._patience.away(TimeoutError(f"no answer for {_UNANSWERED_S:.0f} s"))
+            connection.ioloop.stop()
+            return
+        connection.ioloop.call_later(_BEAT_S, lambda: self._tick(connection, began))
 
     def _close_connection(self) -> None:
         connection = self._connection

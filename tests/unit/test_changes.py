@@ -79,7 +79,7 @@ def test_a_store_that_is_away_is_waited_for_and_said_once(
         return scroll(*arguments, **options)
 
     monkeypatch.setattr(client, "scroll", flaky)
-    monkeypatch.setattr("tenacity.nap.time.sleep", lambda _: None)
+    monkeypatch.setattr("connectors.patience.time.sleep", lambda _: None)
     with caplog.at_level(logging.WARNING, "connectors"):
         assert list(store.live("posts", 5)) == []
     assert not failures
