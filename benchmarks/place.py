@@ -68,6 +68,7 @@ class Place:
             "RABBITMQ_PARTITIONS": "1",
             "QDRANT_URL": "",
             "QDRANT_PATH": str(self.qdrant),
+            "QDRANT_COLLECTION_PREFIX": "",
             "LOG_LEVEL": "WARNING",
         }
 

@@ -100,7 +100,7 @@ class FeatureStore:
     def _open(self) -> QdrantStore:
         settings = self._settings
         client = open_client(settings.qdrant)
-        store = self._opened = QdrantStore(client, DOCUMENT_TYPES)
+        store = self._opened = QdrantStore(client, DOCUMENT_TYPES, settings.qdrant.collections)
         store.ensure_collections(self.embedder.dimension)
         return store
 

@@ -34,7 +34,6 @@ from pymongo.errors import PyMongoError
 from connectors.mongodb import CODEC, operation_time, scan_documents, version_of
 from connectors.qdrant import (
     STORE_ERRORS,
-    TOMBSTONES,
     QdrantStore,
     one_line,
     open_client,
@@ -191,7 +190,8 @@ class Run:
             # Read before the scan: a repair must lose against every change made since.
             now: Timestamp = operation_time(mongo)
             store = resources.enter_context(open_reader(settings.qdrant))
-            store.collection_exists(TOMBSTONES)
+            names = settings.qdrant.collections
+            store.collection_exists(names.tombstones)
         except (PyMongoError, StoreUnavailableError) as error:
             raise ConfigurationError(one_line(error)) from error
         except STORE_ERRORS as error:
@@ -200,7 +200,7 @@ class Run:
         sink = RabbitMQSink(settings.rabbitmq, topology(settings.queue, settings.partitions))
         return build(
             ScanSource(lambda: scan_documents(mongo, settings.mongo_database, DOCUMENT_TYPES, now)),
-            ScanSource(lambda: scan_points(store, DOCUMENT_TYPES)),
+            ScanSource(lambda: scan_points(store, DOCUMENT_TYPES, names)),
             lambda: chunker,
             self._embedder.name,
             sink if repair else Nowhere(),
@@ -292,7 +292,8 @@ class Run:
         try:
             with closing(open_client(settings.qdrant)) as client:
                 before = time.time() - settings.tombstone_retention_days * 86400
-                pruned = QdrantStore(client, DOCUMENT_TYPES).prune_tombstones(before)
+                store = QdrantStore(client, DOCUMENT_TYPES, settings.qdrant.collections)
+                pruned = store.prune_tombstones(before)
         except ConfigurationError:
             return
         if pruned:

@@ -89,7 +89,7 @@ def _open_store(settings: Settings, stack: ExitStack) -> QdrantStore | None:
         client = stack.enter_context(open_reader(settings.qdrant))
     except StoreUnavailableError:
         return None
-    return QdrantStore(client, DOCUMENT_TYPES)
+    return QdrantStore(client, DOCUMENT_TYPES, settings.qdrant.collections)
 
 
 def _key(headers: Mapping[str, Any], body: bytes) -> Key | None:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +36,7 @@ VARIABLES = (
     "QDRANT_API_KEY",
     "QDRANT_GRPC_PORT",
     "QDRANT_CA_FILE",
+    "QDRANT_COLLECTION_PREFIX",
     "EMBEDDING_MODEL",
     "EMBEDDING_DEVICE",
     "EMBEDDING_PRECISION",
@@ -103,6 +105,7 @@ class Settings:
                 api_key=read.text("QDRANT_API_KEY", ""),
                 grpc_port=read.integer("QDRANT_GRPC_PORT", 6334, 1, 65535),
                 ca_file=read.file("QDRANT_CA_FILE"),
+                prefix=read.prefix("QDRANT_COLLECTION_PREFIX"),
             ),
             embedding_model=read.model("EMBEDDING_MODEL"),
             embedding_device=read.text("EMBEDDING_DEVICE", "auto"),
@@ -210,6 +213,15 @@ class _Reader:
         value = self.text(name, "")
         if value and not Path(value).is_file():
             raise ConfigurationError(f"{name}={value} is no file")
+        return value
+
+    def prefix(self, name: str) -> str:
+        value = self.text(name, "")
+        if not re.fullmatch(r"[A-Za-z0-9_-]{0,64}", value):
+            raise ConfigurationError(
+                f"{name}={value:.80} cannot begin the name of a collection: at most 64 letters, "
+                "digits, _ and -"
+            )
         return value
 
     def queue(self, name: str, default: str) -> str:

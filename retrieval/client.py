@@ -6,7 +6,7 @@ from typing import Any
 
 from qdrant_client import QdrantClient, models
 
-from connectors.qdrant import VECTOR_NAME, vectors_of
+from connectors.qdrant import UNPREFIXED, VECTOR_NAME, Collections
 from flows.embedding.embedder import TextEmbedder
 from flows.embedding.precision import names_of_the_model
 from models import DOCUMENT_TYPES
@@ -40,11 +40,20 @@ class Hit:
 
 
 class RetrievalClient:
-    """Embeds a query with the flow's own model and merges the best chunks of all types."""
+    """Embeds a query with the flow's own model and merges the best chunks of all types.
 
-    def __init__(self, store: QdrantClient, embedder: TextEmbedder) -> None:
+    :param collections: names of the collections, where they have a prefix
+    """
+
+    def __init__(
+        self,
+        store: QdrantClient,
+        embedder: TextEmbedder,
+        collections: Collections = UNPREFIXED,
+    ) -> None:
         self._store = store
         self._embedder = embedder
+        self._names = collections
 
     def search(
         self,
@@ -71,7 +80,7 @@ class RetrievalClient:
         if unknown := sorted(set(types) - set(DOCUMENT_TYPES)):
             known = ", ".join(DOCUMENT_TYPES)
             raise ValueError(f"unknown document type {unknown[0]!r}; known are {known}")
-        collections = [vectors_of(type_) for type_ in types or DOCUMENT_TYPES]
+        collections = [self._names.vectors(type_) for type_ in types or DOCUMENT_TYPES]
         collections = [name for name in collections if self._store.collection_exists(name)]
         if not collections:
             return []

@@ -83,7 +83,7 @@ def _search(query: str, options: argparse.Namespace) -> list[Hit]:
         embedder = Embedder(
             settings.embedding_model, settings.embedding_device, settings.embedding_precision
         )
-        return RetrievalClient(store, embedder).search(
+        return RetrievalClient(store, embedder, settings.qdrant.collections).search(
             query, limit=options.limit, types=options.type, author_id=options.author
         )
 

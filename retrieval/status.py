@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from connectors.qdrant import STORE_ERRORS, TOMBSTONES, cleaned, one_line, open_reader, vectors_of
+from connectors.qdrant import STORE_ERRORS, one_line, open_reader
 from connectors.rabbitmq import RabbitMQConnection, dead_letter_queue, queue_names
 from flows.settings import Settings
 from models import DOCUMENT_TYPES
@@ -110,11 +110,16 @@ def _queues(settings: Settings, problems: list[str]) -> dict[str, str]:
 def _store(settings: Settings, problems: list[str]) -> dict[str, Counts]:
     """Documents, chunks and tombstones by type."""
     try:
+        names = settings.qdrant.collections
         with open_reader(settings.qdrant) as client:
             return {
-                _DOCUMENTS: {type_: _count(client, cleaned(type_)) for type_ in DOCUMENT_TYPES},
-                _CHUNKS: {type_: _count(client, vectors_of(type_)) for type_ in DOCUMENT_TYPES},
-                _TOMBSTONES: {type_: _count(client, TOMBSTONES, type_) for type_ in DOCUMENT_TYPES},
+                _DOCUMENTS: {
+                    type_: _count(client, names.cleaned(type_)) for type_ in DOCUMENT_TYPES
+                },
+                _CHUNKS: {type_: _count(client, names.vectors(type_)) for type_ in DOCUMENT_TYPES},
+                _TOMBSTONES: {
+                    type_: _count(client, names.tombstones, type_) for type_ in DOCUMENT_TYPES
+                },
             }
     except StoreUnavailableError as error:
         problems.append(f"Qdrant: {error}")

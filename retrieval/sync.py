@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from qdrant_client import QdrantClient
 
-from connectors.qdrant import VECTOR_NAME, QdrantStore, cleaned, scroll, vectors_of
+from connectors.qdrant import UNPREFIXED, VECTOR_NAME, Collections, QdrantStore, scroll
 from flows.embedding.embedder import TextEmbedder, Vectors
 from flows.operators.index import Indexer
 from flows.operators.prepare import chunk, clean, decode
@@ -41,7 +41,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Content of the store: for each collection its points by id."""
+    """Content of the store: for each collection, by its name without prefix, its points by id."""
 
     points: Mapping[str, Mapping[str, Point]] = field(default_factory=dict)
     with_vectors: bool = False
@@ -49,11 +49,11 @@ class State:
 
     def documents(self, type_: str) -> int:
         """How many documents of a type are stored."""
-        return len(self.points.get(cleaned(type_), ()))
+        return len(self.points.get(UNPREFIXED.cleaned(type_), ()))
 
     def chunks(self, type_: str) -> int:
         """How many chunks of a type are stored."""
-        return len(self.points.get(vectors_of(type_), ()))
+        return len(self.points.get(UNPREFIXED.vectors(type_), ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,15 +93,20 @@ def expected_state(
         return stored_state(client, with_vectors=with_vectors)
 
 
-def stored_state(client: QdrantClient, *, with_vectors: bool) -> State:
+def stored_state(
+    client: QdrantClient, *, with_vectors: bool, collections: Collections = UNPREFIXED
+) -> State:
     """What the store holds now of every document type.
 
     :raises STORE_ERRORS of connectors.qdrant: the server does not answer, or refuses
     """
-    names = [name for type_ in DOCUMENT_TYPES for name in (cleaned(type_), vectors_of(type_))]
     points = {
-        name: dict(_points(client, name, with_vectors))
-        for name in names
+        plain: dict(_points(client, name, with_vectors))
+        for type_ in DOCUMENT_TYPES
+        for plain, name in (
+            (UNPREFIXED.cleaned(type_), collections.cleaned(type_)),
+            (UNPREFIXED.vectors(type_), collections.vectors(type_)),
+        )
         if client.collection_exists(name)
     }
     return State(points, with_vectors)

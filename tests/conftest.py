@@ -65,6 +65,7 @@ class Place:
             "RABBITMQ_DEFAULT_PASSWORD": self.rabbitmq.password,
             "RABBITMQ_QUEUE_NAME": self.queue,
             "QDRANT_PATH": str(self.qdrant.path),
+            "QDRANT_COLLECTION_PREFIX": "",
             "QDRANT_URL": self.qdrant.url,
             "QDRANT_GRPC_PORT": str(self.qdrant.grpc_port),
         }

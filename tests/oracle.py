@@ -36,7 +36,9 @@ def differences(
     expected = fresh(documents_of(database), embedder)
     try:
         with open_reader(store) as client:
-            return compare(expected, stored_state(client, with_vectors=True))
+            return compare(
+                expected, stored_state(client, with_vectors=True, collections=store.collections)
+            )
     except StoreUnavailableError as error:
         return [str(error)]
 
@@ -49,7 +51,7 @@ def kinds_of_difference(
     """
     expected = fresh(documents_of(database), embedder)
     with open_reader(store) as client:
-        stored = stored_state(client, with_vectors=True)
+        stored = stored_state(client, with_vectors=True, collections=store.collections)
     kinds: Counter[str] = Counter()
     for name in {*expected.points, *stored.points}:
         want, have = expected.points.get(name, {}), stored.points.get(name, {})

@@ -14,6 +14,7 @@ from qdrant_client.http.exceptions import (
     UnexpectedResponse,
 )
 
+from connectors.qdrant.names import Collections
 from models.errors import ConfigurationError, ContentRefusedError, PointsGoneError, TwinstreamError
 
 STORE_ERRORS: Final = (ApiException, grpc.RpcError, QdrantException)
@@ -47,6 +48,13 @@ class QdrantSettings:
     grpc_port: int = 6334
     ca_file: str = ""
     """Certificates to check an https server with; empty: those of gRPC."""
+    prefix: str = ""
+    """Begins the name of every collection."""
+
+    @property
+    def collections(self) -> Collections:
+        """The names of the collections."""
+        return Collections(self.prefix)
 
 
 def open_client(settings: QdrantSettings) -> QdrantClient:

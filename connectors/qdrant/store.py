@@ -12,6 +12,7 @@ from qdrant_client import models as q
 
 from connectors.patience import Patience
 from connectors.qdrant.client import STORE_ERRORS, is_away, translated
+from connectors.qdrant.names import UNPREFIXED, VECTOR_NAME, Collections
 from connectors.qdrant.requests import (
     MAX_POINTS,
     bounded,
@@ -25,9 +26,6 @@ from models import Chunk, record_id
 from models.errors import ConfigurationError, PointsGoneError
 from models.identity import drop_fence_id
 from models.stored import Key, Stored, WritePlan
-
-VECTOR_NAME = "dense"
-TOMBSTONES = "tombstones"
 
 _RECORD_INDEXES = {
     "entry_id": q.PayloadSchemaType.KEYWORD,
@@ -44,28 +42,25 @@ _CHUNK_INDEXES = {
 T = TypeVar("T")
 
 
-def cleaned(type_: str) -> str:
-    """Collection of the records of a type."""
-    return f"cleaned_{type_}"
-
-
-def vectors_of(type_: str) -> str:
-    """Collection of the chunks of a type."""
-    return f"vector_{type_}"
-
-
 class QdrantStore:
-    """The feature store: `cleaned_<type>`, `vector_<type>` and `tombstones`.
+    """The feature store: records, chunks and tombstones.
 
     Thread-safe. Every write waits until it is applied; a server that is away is waited for.
 
     :param client: of a server or of the embedded store
     :param types: the document types
+    :param collections: their names
     """
 
-    def __init__(self, client: QdrantClient, types: Iterable[str]) -> None:
+    def __init__(
+        self,
+        client: QdrantClient,
+        types: Iterable[str],
+        collections: Collections = UNPREFIXED,
+    ) -> None:
         self._client = client
         self._types = tuple(types)
+        self._names = collections
         self._patience = Patience("Qdrant", is_away)
         # The embedded store is a single SQLite connection and plain lists.
         self._lock = threading.RLock()
@@ -76,9 +71,9 @@ class QdrantStore:
         :raises ConfigurationError: a collection exists with other vectors
         """
         for type_ in self._types:
-            self._ensure(cleaned(type_), None, _RECORD_INDEXES)
-            self._ensure(vectors_of(type_), dimension, _CHUNK_INDEXES)
-        self._ensure(TOMBSTONES, None, {"version": q.PayloadSchemaType.INTEGER})
+            self._ensure(self._names.cleaned(type_), None, _RECORD_INDEXES)
+            self._ensure(self._names.vectors(type_), dimension, _CHUNK_INDEXES)
+        self._ensure(self._names.tombstones, None, {"version": q.PayloadSchemaType.INTEGER})
 
     def read(self, keys: Sequence[Key], list_chunks: Collection[Key] = ()) -> dict[Key, Stored]:
         """What is stored of each document; for those in `list_chunks` with all its chunks."""
@@ -86,11 +81,13 @@ class QdrantStore:
         for key in keys:
             by_type.setdefault(key.type, []).append(key)
         fences = [drop_fence_id(type_) for type_ in by_type]
-        tombstones = self._payloads(TOMBSTONES, [*(record_id(*key) for key in keys), *fences])
+        tombstones = self._payloads(
+            self._names.tombstones, [*(record_id(*key) for key in keys), *fences]
+        )
         stored = {}
         for type_, some in by_type.items():
             records = self._payloads(
-                cleaned(type_),
+                self._names.cleaned(type_),
                 [record_id(*key) for key in some],
                 q.PayloadSelectorExclude(exclude=["cleaned_content"]),
             )
@@ -109,7 +106,7 @@ class QdrantStore:
     def live(self, type_: str, older_than: int) -> Iterator[tuple[Key, Mapping[str, Any]]]:
         """Records of a type whose version is at most `older_than`, without their texts."""
         fields = q.PayloadSelectorInclude(include=["entry_id", "version", "chunk_ids"])
-        for _, payload in self._scroll(cleaned(type_), None, fields):
+        for _, payload in self._scroll(self._names.cleaned(type_), None, fields):
             # Compared here: Qdrant's range filters compare as 64-bit floats.
             if version_in(payload) <= older_than:
                 yield Key(type_, payload["entry_id"]), payload
@@ -118,8 +115,8 @@ class QdrantStore:
         """Remember the drop of a whole collection: nothing of this version or older comes back."""
         fence = drop_fence_id(type_)
         with self._lock:
-            known = version_in(self._payloads(TOMBSTONES, [fence]).get(fence))
-            self._upsert(TOMBSTONES, [tombstone(fence, type_, "", max(known, version))])
+            known = version_in(self._payloads(self._names.tombstones, [fence]).get(fence))
+            self._upsert(self._names.tombstones, [tombstone(fence, type_, "", max(known, version))])
 
     def upsert_chunks(
         self, chunks: Sequence[tuple[WritePlan, Chunk]], vectors: Iterable[Any]
@@ -141,7 +138,7 @@ class QdrantStore:
             )
             by_type.setdefault(plan.key.type, []).append(point)
         for type_, points in by_type.items():
-            self._upsert(vectors_of(type_), points)
+            self._upsert(self._names.vectors(type_), points)
 
     def finish(self, plans: Sequence[WritePlan]) -> None:
         """Everything behind the new chunks.
@@ -153,16 +150,16 @@ class QdrantStore:
         """
         removed = [plan for plan in plans if plan.record is None]
         self._upsert(
-            TOMBSTONES,
+            self._names.tombstones,
             [tombstone(record_id(*plan.key), *plan.key, plan.version) for plan in removed],
         )
         for type_ in {plan.key.type for plan in plans}:
             some = [plan for plan in plans if plan.key.type == type_]
-            self._update_payloads(vectors_of(type_), some)
-            self._delete(vectors_of(type_), [id_ for plan in some for id_ in plan.deletes])
-            self._refresh(cleaned(type_), [plan for plan in some if plan.refresh_only])
+            self._update_payloads(self._names.vectors(type_), some)
+            self._delete(self._names.vectors(type_), [id_ for plan in some for id_ in plan.deletes])
+            self._refresh(self._names.cleaned(type_), [plan for plan in some if plan.refresh_only])
             self._upsert(
-                cleaned(type_),
+                self._names.cleaned(type_),
                 [
                     q.PointStruct(
                         id=record_id(*plan.key),
@@ -173,12 +170,16 @@ class QdrantStore:
                     if plan.record is not None and not plan.refresh_only
                 ],
             )
-            self._delete(cleaned(type_), [record_id(*p.key) for p in some if p.record is None])
+            self._delete(
+                self._names.cleaned(type_), [record_id(*p.key) for p in some if p.record is None]
+            )
 
     def delete_chunks(self, chunks: Sequence[tuple[Key, str]]) -> None:
         """Delete chunks by document and id."""
         for type_ in {key.type for key, _ in chunks}:
-            self._delete(vectors_of(type_), [id_ for key, id_ in chunks if key.type == type_])
+            self._delete(
+                self._names.vectors(type_), [id_ for key, id_ in chunks if key.type == type_]
+            )
 
     def close(self) -> None:
         """Close the client."""
@@ -240,7 +241,7 @@ class QdrantStore:
         for start in range(0, len(keys), 64):
             ids = [key.entry_id for key in keys[start : start + 64]]
             only = q.Filter(must=[q.FieldCondition(key="entry_id", match=q.MatchAny(any=ids))])
-            for id_, payload in self._scroll(vectors_of(type_), only, True):
+            for id_, payload in self._scroll(self._names.vectors(type_), only, True):
                 text = str(payload.pop("content", ""))
                 if sha256(text.encode()).hexdigest() != payload.get("chunk_hash"):
                     payload["model"] = None  # not what its id says: to be written again
@@ -255,10 +256,10 @@ class QdrantStore:
         """
         old = [
             id_
-            for id_, payload in self._scroll(TOMBSTONES, None, ["deleted_at"])
+            for id_, payload in self._scroll(self._names.tombstones, None, ["deleted_at"])
             if payload.get("deleted_at", 0.0) < deleted_before
         ]
-        self._delete(TOMBSTONES, old)
+        self._delete(self._names.tombstones, old)
         return len(old)
 
     def _scroll(
