@@ -42,6 +42,7 @@ _CHARACTERS = {
     code: new for code, new in (_STYLED | _DROPPED | _SPACES).items() if chr(code) not in _BUTTONS
 }
 _BUTTON = re.compile(f"[{_BUTTONS}](?!\ufe0f)")
+"""A button that stands for its letter: '🅰'; not the emoji, which a variation selector follows."""
 _EMOJI = (
     "©®\u20e3\u2190-\u2bff\u3030\u303d\u3297\u3299\ufe0f\U0001f000-\U0001faff\U000e0020-\U000e007f"
 )
@@ -53,11 +54,20 @@ _STRAY_JOINER = re.compile(
     f"(?<![{_EMOJI}{_JOINING_SCRIPTS}])[\u200c\u200d]+"
     f"|(?<=[{_EMOJI}])(?:\u200c[\u200c\u200d]*|\u200d(?![{_EMOJI}])[\u200c\u200d]*)"
 )
+r"""A joiner that joins nothing: 'a\u200db'; not in emoji and scripts that need it."""
 _STRAY_TAG_CHARACTER = re.compile("(?<![\U0001f3f4\U000e0020-\U000e007f])[\U000e0000-\U000e007f]+")
+r"""Text in invisible letters: 'a\U000e0041'; not those behind a black flag, which name a region."""
 _DECOMPOSED = re.compile(
     "\\w[\u0300-\u036f\u3099\u309a]{1,4}(?![\u0300-\u036f\u3099\u309a])"
     "|[\u1100-\u1112][\u1161-\u1175][\u11a8-\u11c2]?"
 )
+r"""A letter and its marks that Unicode has as one character: 'e\u0301'."""
+_BLANKS = re.compile(r"[ \t]+")
+r"""Space between words: 'a \t b'."""
+_LINE_BREAK = re.compile(r" ?\n ?")
+r"""A line break with the spaces beside it: 'a \n b'."""
+_EMPTY_LINES = re.compile(r"\n{3,}")
+r"""More than one empty line: 'a\n\n\nb'."""
 
 
 def plain_characters(text: str) -> str:
@@ -75,6 +85,5 @@ def plain_characters(text: str) -> str:
 
 def plain_whitespace(text: str) -> str:
     """One space between words, at most one blank line between lines, none at the ends."""
-    text = re.sub(r"[ \t]+", " ", text)
-    text = re.sub(r" ?\n ?", "\n", text)
-    return re.sub(r"\n{3,}", "\n\n", text).strip()
+    text = _LINE_BREAK.sub("\n", _BLANKS.sub(" ", text))
+    return _EMPTY_LINES.sub("\n\n", text).strip()

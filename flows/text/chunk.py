@@ -244,6 +244,7 @@ class _Ranked:
 
 
 _BLANK_LINES = re.compile(r"\s*\n")
+r"""Lines without a word, up to the first that has one: '\n  \n    x = 1'."""
 
 
 def _piece_end(text: str, begin: int) -> int:

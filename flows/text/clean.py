@@ -19,7 +19,9 @@ _ROUNDS = 6
 """Markup may wrap markup (`&amp;lt;b&amp;gt;`). Real text settles in two or three rounds."""
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+r"""Half of a character, which no UTF-8 can hold: '\ud800'."""
 _ANY_MARKUP = re.compile(r"[*_~`<>&\[\]|\\#=:@/+-]|www(?=\.)", re.IGNORECASE)
+"""Anything that could still be read as a mark: '*'."""
 
 
 def clean_text(text: str) -> str:

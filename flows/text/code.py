@@ -10,13 +10,19 @@ _FENCE = re.compile(
     r"(?:^[ \t]*(?P=fence)(?P=mark)*[ \t]*$|\Z)",
     re.MULTILINE | re.DOTALL,
 )
+r"""A block between fences, the last one open or not: '```py\nx = 1\n```'."""
 _INLINE_CODE = re.compile(r"(?<!`)(?P<ticks>`{1,2})(?!`)(?P<code>[^`\n]+)(?P=ticks)(?!`)")
+"""Code within a sentence: 'call `x()` first'."""
 _KEPT = re.compile("\x00([0-9]+)\x00")
+r"""The placeholder of a passage that was put aside: '\x007\x00'."""
 _MISREAD_AS_MARKUP = re.compile(
     r"[`~\[\]|\\]|(?<! )\*|\*(?! )|(?<!\w)_|_(?!\w)|<[A-Za-z/!?]|&[#A-Za-z]|://|www\."
     r"|^[#>+=\-\s]|^[*] |\s$|[ \t]{2}|\t| \n|\n\n\n",
     re.MULTILINE | re.IGNORECASE,
 )
+"""Code that cleaning would change if it stood alone: 'a[0]'."""
+_TICKS = re.compile("`+")
+"""Backquotes, than which a fence around them must be longer: '````'."""
 
 
 class Kept:
@@ -41,7 +47,7 @@ class Kept:
             return "\n"
         # Without its fence this code would be taken for prose the next time the text is cleaned.
         if not _reads_the_same(code):
-            ticks = "`" * max(3, 1 + max(map(len, re.findall("`+", code)), default=0))
+            ticks = "`" * max(3, 1 + max(map(len, _TICKS.findall(code)), default=0))
             code = f"{ticks}\n{code}\n{ticks}"
         return f"\n{self.put(code)}\n"
 

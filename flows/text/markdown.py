@@ -1,7 +1,6 @@
 """Markdown and links."""
 
 import re
-from collections.abc import Callable
 
 _DUNDERS = (
     "init main name file doc all new call str repr enter exit iter next len eq hash dict slots"
@@ -20,28 +19,61 @@ _URL = re.compile(
     r"(?P<close>[)\]>]?)",
     re.IGNORECASE,
 )
+"""A link that stands in the text, without the full stop after it: 'see (https://x.y/z).'."""
 _REFERENCE = re.compile(r"^\[([^\[\]\n^]+)\]: ?\S[^\n]*$", re.MULTILINE)
+"""Where a reference leads to: '[1]: https://x.y'."""
 _REFERENCE_LINK = re.compile(r"(?<![\w\])])!?\[([^\[\]\n]+)\] ?\[([^\[\]\n]*)\]")
+"""A link by reference: 'see [the page][1]'."""
 _TABLE = re.compile(r"(?:^[^\n|]*\|[^\n]*(?:\n|\Z))+", re.MULTILINE)
+r"""Lines with pipes, which may be a table: '| a | b |\n|---|---|'."""
 _TABLE_RULE = re.compile(r"[|: ]*-[|: -]*")
+"""The line below the head of a table: '|:--|--:|'."""
 _IMAGE = re.compile(rf"!\[([^\[\]\n]*)\]{_TARGET}")
+"""An image, which leaves its description: '![a cat](cat.png)'."""
+_LINK = re.compile(
+    rf"(?:(?<![A-Za-z0-9_])|(?=!?\[[^\[\]\n]*\]\((?:https?:|[/#.])))"
+    rf"!?\[((?:[^\[\]\n]|\[[^\[\]\n]*\]{_IN_PARAGRAPH})*)\]{_TARGET}"
+)
+"""A link, which leaves its text: '[the page](https://x.y "title")'; no call: 'array[i](x)'."""
+_QUOTE = re.compile(r"^(?:> )+|^>+$", re.MULTILINE)
+"""The mark of a quotation: '> text'."""
+_HEADING = re.compile(r"^(?:#{1,6} )+(.*?)(?: #+)?$|^#{1,6}$", re.MULTILINE)
+"""A heading, closed or not: '## Usage ##'."""
+_RULE = re.compile(r"^([-*_=])(?: ?\1){2,}$", re.MULTILINE)
+"""A line across the page, or below a title: '* * *', '===='."""
+_STAR_ITEM = re.compile(r"^\* ", re.MULTILINE)
+"""An item of a list, by the mark that also stands for emphasis: '* item'."""
+_STAR_EMPHASIS = re.compile(
+    rf"(?<![0-9A-Za-z*\\])(\*{{1,3}})(?=[^\s*])((?:[^*\n]{_IN_PARAGRAPH})*)(?<=[^\s*])\1"
+    r"(?:(?<=\*\*)|(?![0-9A-Za-z]))(?!\*)"
+)
+"""Emphasis by stars: 'a **bold** word'; no product: '2*3*4'."""
 _INTRAWORD = r"(?<=[^\W_])_+(?=[^\W_])"
-_MARKDOWN: list[tuple["re.Pattern[str]", str | Callable[["re.Match[str]"], str]]] = [
+_UNDERSCORE_EMPHASIS = re.compile(
+    rf"(?<![\w\\])(_{{1,3}})(?!(?:{_DUNDERS})__(?!\w))(?=[^\s_])"
+    rf"((?:[^_\n]|{_INTRAWORD}{_IN_PARAGRAPH})*)(?<=[^\s_])\1(?!\w)"
+)
+"""Emphasis by underscores: 'a _slanted_ word'; no name: 'snake_case', '__init__'."""
+_STRIKETHROUGH = re.compile(r"~~(?=[^\s~])([^~\n]*)(?<=[^\s~])~~(?!~)")
+"""Text that is struck through: '~~wrong~~'."""
+_ESCAPED_UNDERSCORE = re.compile(r"(?<=\w)\\_(?=\w)")
+r"""An underscore within a word, escaped: 'snake\\_case'."""
+_ESCAPED_NUMBER = re.compile(r"^([0-9]+)\\\.", re.MULTILINE)
+r"""A number at the start of a line that begins no list: '1984\\. A good year.'."""
+_MARKDOWN: list[tuple["re.Pattern[str]", str]] = [
     (_IMAGE, r"\1"),
-    (re.compile(rf"(?:(?<![A-Za-z0-9_])|(?=!?\[[^\[\]\n]*\]\((?:https?:|[/#.])))"
-                rf"!?\[((?:[^\[\]\n]|\[[^\[\]\n]*\]{_IN_PARAGRAPH})*)\]{_TARGET}"), r"\1"),
-    (re.compile(r"^(?:> )+|^>+$", re.MULTILINE), ""),
-    (re.compile(r"^(?:#{1,6} )+(.*?)(?: #+)?$|^#{1,6}$", re.MULTILINE), r"\n\n\1\n\n"),
-    (re.compile(r"^([-*_=])(?: ?\1){2,}$", re.MULTILINE), "\n"),
-    (re.compile(r"^\* ", re.MULTILINE), "- "),
-    (re.compile(rf"(?<![0-9A-Za-z*\\])(\*{{1,3}})(?=[^\s*])((?:[^*\n]{_IN_PARAGRAPH})*)(?<=[^\s*])\1"
-                r"(?:(?<=\*\*)|(?![0-9A-Za-z]))(?!\*)"), r"\2"),
-    (re.compile(rf"(?<![\w\\])(_{{1,3}})(?!(?:{_DUNDERS})__(?!\w))(?=[^\s_])"
-                rf"((?:[^_\n]|{_INTRAWORD}{_IN_PARAGRAPH})*)(?<=[^\s_])\1(?!\w)"), r"\2"),
-    (re.compile(r"~~(?=[^\s~])([^~\n]*)(?<=[^\s~])~~(?!~)"), r"\1"),
-    (re.compile(r"(?<=\w)\\_(?=\w)"), "_"),
-    (re.compile(r"^([0-9]+)\\\.", re.MULTILINE), r"\1."),
-]  # fmt: skip
+    (_LINK, r"\1"),
+    (_QUOTE, ""),
+    (_HEADING, r"\n\n\1\n\n"),
+    (_RULE, "\n"),
+    (_STAR_ITEM, "- "),
+    (_STAR_EMPHASIS, r"\2"),
+    (_UNDERSCORE_EMPHASIS, r"\2"),
+    (_STRIKETHROUGH, r"\1"),
+    (_ESCAPED_UNDERSCORE, "_"),
+    (_ESCAPED_NUMBER, r"\1."),
+]
+"""What is taken away, in this order, and what takes its place."""
 
 
 def strip_markdown(text: str) -> str:

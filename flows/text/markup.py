@@ -13,9 +13,13 @@ _TAG = re.compile(
     r"<!--|<[!?][A-Za-z\[][^<>]*>"
     r"""|<(?P<close>/)?(?P<name>[A-Za-z][\w:-]*)(?P<attributes>(?:[\s/](?:[^<>"']|"[^"<]*"|'[^'<]*')*)?)>"""
 )
+"""A tag, a declaration, or where a comment begins: '<a href="x">', '<!DOCTYPE html>', '<!--'."""
 _CLOSING_TAG = re.compile(r"</([A-Za-z][\w:-]*)\s*>")
+"""The tag that ends an element: '</p>'. Its name is then known to be one of HTML."""
 _ATTRIBUTE = re.compile(r"""\w=["'\w#/.%-]|=\s*["']""")
+"""An attribute with a value, which no generic type has: ' href="x"'."""
 _ENTITY = re.compile(r"&(?:amp;)*(#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
+"""A character by its name or number, escaped any number of times: '&amp;lt;'."""
 _HEADINGS = ["h1", "h2", "h3", "h4", "h5", "h6"]
 _STANDALONE = frozenset([
     *_HEADINGS, "br", "hr", "p", "li", "ul", "ol", "div", "span", "img", "wbr", "td", "th", "tr",
@@ -25,6 +29,7 @@ _RAW = {
     name: re.compile(rf"</{name}\s*>", re.IGNORECASE)
     for name in ("script", "style", "template", "svg", "pre", "code")
 }
+"""Where an element ends whose content is no markup: '</script>'."""
 _PARAGRAPHS = [
     *_HEADINGS, "p", "div", "ul", "ol", "dl", "table", "blockquote", "section", "article", "header",
     "footer", "aside", "main", "nav", "figure", "figcaption", "form", "hr", "title", "head", "body",

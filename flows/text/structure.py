@@ -14,9 +14,13 @@ _SENTENCE_END = re.compile(
     r"""(?<=[.!?…])["'”’»)\]]{0,3}\s+(?=[^\sa-z])|(?<=[。！？；｡])["'”’」』）】]{0,3}(?=[^\s。！？])"""
     r"|(?<=[؟۔।॥።])\s*(?=\S)"
 )
+"""Between two sentences, in the scripts that mark it: 'One. Two'."""
 _TITLE_END = re.compile(r"""[ \t]*\n(?:[ \t]*\n|([=~^*+#"'-])\1{2,}[ \t]*(?:\n|\Z))""")
+r"""What follows a title: an empty line, or a rule below it: '\n====\n'."""
 _MARKED_TITLE = re.compile(r"#{1,6} |={1,5} \S")
+"""The mark of a heading: '## Usage', '== Usage'."""
 _OPEN_END = re.compile(r"[^\s.!?…:;,。！？；：，؟۔।)\]}>`*-]\Z")
+"""The end of a line that ends no sentence, as that of a title does: 'Getting started'."""
 _DEFINES = re.compile(
     r"(?:(?:export|default|pub(?:\([a-z]+\))?|public|private|protected|internal|static|final|abstract"
     r"|async|unsafe|extern|inline|virtual|override|sealed|partial|data|open|const) +)*"
@@ -24,10 +28,13 @@ _DEFINES = re.compile(
     r"|template|typedef|type|protocol|extension|object|record|union|sub|proc|procedure|macro_rules!"
     r"|create|CREATE|resource|describe|test|it)\b"
 )
+"""The line on which a definition begins, in the usual languages: 'public static class A {'."""
 _CONTINUES = re.compile(
     r"[)\]}]|(?:end|fi|done|esac|else|elif|elsif|except|finally|catch|then|do)\b"
 )
+"""A line that goes on with the block before it: '} else {'."""
 _BELONGS_TO_NEXT = re.compile(r"@|#(?!include|if|endif|pragma)|//|/\*|\*|--|;;|\[[^\]]*\]\Z")
+"""A line that belongs to the definition after it: '@cached', '// Adds', '[Fact]'."""
 
 
 def prose_boundaries(text: str) -> Iterator[Boundary]:
