@@ -1,4 +1,5 @@
-"""`make bench`: measures every row, prints the table, writes `results.json` and the plot.
+"""`make bench`: measures every row, prints the table, writes `results.json`, the plot, and the
+numbers in README.md and docs/benchmarks.md.
 
 python -m benchmarks            all rows
 python -m benchmarks NAME ...   the rows named, and those measured together with them; a NAME may
@@ -22,6 +23,7 @@ from benchmarks.precision import precision
 from benchmarks.relay import relay
 from benchmarks.report import Benchmark, Target, entry, load, save, show
 from benchmarks.scaling import scaling
+from benchmarks.words import write
 
 TARGETS: Final = {
     "relay_vs_limit": Target("", at_least=0.8),
@@ -108,6 +110,7 @@ def main(names: list[str]) -> int:
             save(rows, list(TARGETS))
     show(rows, [name for name in TARGETS if name in done])
     plot(rows)
+    write()
     return int(failed)
 
 

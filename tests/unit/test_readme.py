@@ -1,25 +1,36 @@
-"""The README's generated parts: the diagram of `flows.pipeline`, and the measured numbers.
+"""The documents' generated parts, their promises to a reader, and their links.
 
-Write them anew with `python -m tests.unit.test_readme`.
+The graph in docs/graph.md is that of `flows.pipeline`, and the numbers are those of the last `make
+bench`. Write both again with `python -m tests.unit.test_readme`.
 """
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 from bytewax.testing import TestingSink, TestingSource
 from bytewax.visualize import to_mermaid
 
+from benchmarks import words
 from flows import pipeline
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
-RESULTS = ROOT / "benchmarks" / "results.json"
+GRAPH = ROOT / "docs" / "graph.md"
+DOCUMENTS = (
+    README,
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
+    ROOT / "benchmarks" / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+)
 
-NOT_MEASURED = "Not measured yet: `make bench` writes `benchmarks/results.json`, and this table."
 _DIAGRAM = re.compile(r"(?<=```mermaid\n).*?(?=\n```)", re.DOTALL)
-_NUMBERS = re.compile(r"(?<=<!-- numbers -->\n).*?(?=\n<!-- /numbers -->)", re.DOTALL)
+_BOOKKEEPING = {"messages", "unencodable", "outgoing", "failed", "dead_letters"}
+"""Steps of the graph that only rename or merge; the README's picture leaves them out."""
+_SYSTEMS = {"mongodb_change_stream", "rabbitmq_queue", "publish_dead_letters"}
+"""Steps that the picture shows as the systems that they read or write."""
 
 
 def diagram() -> str:
@@ -29,55 +40,65 @@ def diagram() -> str:
     return to_mermaid(pipeline.build(nothing, nothing, lambda: None, lambda batch: [], sink))
 
 
-def numbers() -> str:
-    """A line for each row of the last `make bench`, or a sentence where there was none."""
-    if not RESULTS.exists():
-        return NOT_MEASURED
-    found = json.loads(RESULTS.read_text())
-    rows = found["rows"] if isinstance(found, dict) else found
-    lines = ["| what | measured | target | met |", "|---|---:|---:|---|"]
-    for row in rows:
-        unit = f" {row['unit']}" if row.get("unit") else ""
-        target = row.get("target")
-        met = {True: "yes", False: "no"}.get(row.get("met"), "–")
-        lines.append(
-            f"| `{row['name']}` | {_number(row['value'])}{unit} "
-            f"| {'–' if target is None else _number(target)} | {met} |"
-        )
-    return "\n".join(lines)
+def test_the_graph_is_that_of_the_flow() -> None:
+    assert _DIAGRAM.findall(GRAPH.read_text()) == [diagram()]
 
 
-def _number(value: Any) -> str:
-    return f"{value:,.4g}" if isinstance(value, float) else str(value)
+def test_the_picture_of_the_readme_shows_the_steps_of_the_flow() -> None:
+    [picture] = _DIAGRAM.findall(README.read_text())
+    steps = set(re.findall(r"pipeline\.(\w+)\[", diagram())) - _BOOKKEEPING - _SYSTEMS
+    assert {step for step in steps if not re.search(rf"\b{step}\b", picture)} == set()
+    flow = re.findall(r"\b(\w+)\b", picture)
+    assert steps == {word for word in flow if re.search(rf"pipeline\.{word}\[", diagram())}
 
 
-def test_the_diagram_is_that_of_the_flow() -> None:
-    assert _DIAGRAM.findall(README.read_text()) == [diagram()]
+@pytest.mark.parametrize("document", [path.name for path in words.texts()])
+def test_the_numbers_are_those_that_were_measured(document: str) -> None:
+    [(path, text)] = [item for item in words.texts().items() if item[0].name == document]
+    assert words.stands(path) == [text]
 
 
-def test_the_numbers_are_those_that_were_measured() -> None:
-    assert _NUMBERS.findall(README.read_text()) == [numbers()]
-
-
-def test_what_a_reader_needs_first_comes_first() -> None:
-    beginning = "\n".join(README.read_text().split("\n")[:40])
-    for needed in ("make demo", "make test", "make search", "```mermaid"):
+def test_a_reader_sees_picture_commands_and_a_search_hit_before_line_40() -> None:
+    beginning = "\n".join(README.read_text().split("\n")[:39])
+    for needed in (
+        "feature store",
+        "```mermaid",
+        "$ make demo",
+        "make search",
+        "\n 0.507  repositories",
+    ):
         assert needed in beginning
 
 
 def test_exactly_once_is_never_claimed() -> None:
-    for document in (README, *(ROOT / "docs").glob("*.md")):
+    for document in DOCUMENTS:
         for sentence in re.findall(r"[^.]*exactly[- ]once[^.]*", document.read_text(), re.I):
             assert re.search(r"\b(?:never|not|no)\b", sentence), f"{document.name}: {sentence}"
 
 
-def test_every_link_to_a_file_leads_somewhere() -> None:
-    documents = (README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md")
-    for document in (*documents, *(ROOT / "docs").glob("*.md")):
-        for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", document.read_text()):
-            assert (document.parent / link).exists(), f"{document.name} links to {link}"
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_link_leads_to_a_file_and_to_a_heading_of_it(document: Path) -> None:
+    for link in re.findall(r"\]\((?!https?:)\s*([^)]+)\)", document.read_text()):
+        file, _, heading = link.partition("#")
+        target = document.parent / file if file else document
+        assert target.exists(), f"links to {link}"
+        if heading:
+            assert heading in _anchors(target), f"links to {link}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_the_imports_of_every_example_exist(document: Path) -> None:
+    for example in re.findall(r"```python\n(.*?)```", document.read_text(), re.DOTALL):
+        for line in re.findall(r"^(?:from|import) .*$", example, re.MULTILINE):
+            exec(line, {})
+
+
+def _anchors(document: Path) -> set[str]:
+    """The names that a Markdown viewer gives to headings."""
+    headings = re.findall(r"^#+ (.*)$", document.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 if __name__ == "__main__":
-    text = _DIAGRAM.sub(lambda _: diagram(), README.read_text())
-    README.write_text(_NUMBERS.sub(lambda _: numbers(), text))
+    GRAPH.write_text(_DIAGRAM.sub(lambda _: diagram(), GRAPH.read_text()))
+    words.write()
