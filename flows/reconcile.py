@@ -50,7 +50,16 @@ from flows.operators.prepare import chunk, clean, decode
 from flows.operators.publish import publish
 from flows.settings import Settings
 from flows.text.chunk import Chunker
-from models import DOCUMENT_TYPES, CapturedChange, ChangeEvent, DeadLetter, Delivery, Message
+from models import (
+    DOCUMENT_TYPES,
+    MAX_ORDINAL,
+    CapturedChange,
+    ChangeEvent,
+    DeadLetter,
+    Delivery,
+    Message,
+    Version,
+)
 from models.dead_letters import describe
 from models.errors import ConfigurationError, StoreUnavailableError
 from models.identity import partition_of
@@ -214,12 +223,15 @@ class Run:
         queue = self._queues[partition_of(*key, len(self._queues))]
         if finding.mongo_id is None:
             body = {"type": key.type, "entry_id": key.entry_id}
-            return ChangeEvent("repair", key.type, key.entry_id, version, body).to_message(queue)
+            now = Version(version, MAX_ORDINAL)
+            return ChangeEvent("repair", key.type, key.entry_id, now, body).to_message(queue)
         documents = database.get_collection(key.type, codec_options=CODEC)
         document = documents.find_one({"_id": finding.mongo_id[0]})
         if document is None:
             return None
-        change = CapturedChange("repair", key.type, version, finding.mongo_id[0], document)
+        change = CapturedChange(
+            "repair", key.type, version, finding.mongo_id[0], document, ordinal=MAX_ORDINAL
+        )
         return ChangeEvent.from_change(change).to_message(queue)
 
     def _end(self) -> None:

@@ -9,7 +9,7 @@ import json
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import datetime
 from typing import Any
 
@@ -20,7 +20,7 @@ from connectors.qdrant import QdrantStore, open_reader
 from connectors.rabbitmq import RabbitMQConnection, dead_letter_queue, queue_names, topology
 from flows.lifecycle import one_line_errors
 from flows.settings import Settings
-from models import DOCUMENT_TYPES
+from models import DOCUMENT_TYPES, Version
 from models.dead_letters import OWN_HEADERS
 from models.errors import ConfigurationError, StoreUnavailableError
 from models.identity import partition_of
@@ -65,7 +65,7 @@ def replay(
         headers = dict(properties.headers or {})
         key = _key(headers, body or b"")
         version = _version(headers, properties)
-        if version is not None and version >> 32 < oldest:
+        if version is not None and version.time >> 32 < oldest:
             # Its document may have been deleted so long ago that no tombstone tells of it.
             print(
                 "older than the tombstones, left where it is: make reconcile repairs its document"
@@ -77,7 +77,11 @@ def replay(
         else:
             index = partition_of(*key, len(queues)) if key else 0
             kept = {k: v for k, v in headers.items() if k not in OWN_HEADERS and k[:2] != "x-"}
-            properties.headers = kept if version is None else {**kept, "version": version}
+            if version is not None:
+                kept |= version.fields()
+            if "version" not in headers:  # its producer gave none: it stays a foreign change
+                kept["foreign"] = True
+            properties.headers = kept
             channel.basic_publish("", queues[index], body or b"", properties, mandatory=True)
             replayed += 1
         channel.basic_ack(method.delivery_tag)
@@ -105,17 +109,18 @@ def _key(headers: Mapping[str, Any], body: bytes) -> Key | None:
     return Key(str(type_), entry_id)
 
 
-def _version(headers: Mapping[str, Any], properties: pika.BasicProperties) -> int | None:
+def _version(headers: Mapping[str, Any], properties: pika.BasicProperties) -> Version | None:
     """The version that a letter had; for one that the broker itself moved here, and that never
-    had a version, the time at which it was published.
+    had a version, the time at which it was published; None where it is unreadable.
     """
-    version = headers.get("version")
-    if isinstance(version, int) and not isinstance(version, bool):
-        return int(version)
+    if "version" in headers:
+        with suppress(ValueError):
+            return Version.read(headers)
+        return None
     deaths = headers.get("x-death") or [{}]
     died = deaths[0].get("time") if isinstance(deaths[0], Mapping) else None
     seconds = properties.timestamp or (died.timestamp() if isinstance(died, datetime) else None)
-    return None if seconds is None or version is not None else int(seconds) << 32
+    return None if seconds is None else Version(int(seconds) << 32)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,11 @@ from models.dead_letters import DeadLetter
 from models.documents import DOCUMENT_TYPES, Article, Document, Post, Repository, Section
 from models.events import CapturedChange, ChangeEvent, Delivery, Message
 from models.identity import entry_id_of, record_id
+from models.version import MAX_ORDINAL, Version
 
 __all__ = [
     "DOCUMENT_TYPES",
+    "MAX_ORDINAL",
     "Article",
     "CapturedChange",
     "ChangeEvent",
@@ -19,6 +21,7 @@ __all__ = [
     "Post",
     "Repository",
     "Section",
+    "Version",
     "entry_id_of",
     "record_id",
 ]

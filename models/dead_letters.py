@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from models.events import Delivery, Message
+from models.version import Version
 
 OWN_HEADERS = ("reason", "stage", "queue", "failed_at", "document_type", "document_id")
 """Headers that a dead letter has beside those that its message came with."""
@@ -31,8 +32,10 @@ class DeadLetter:
     """The headers it came with."""
     type: str = ""
     entry_id: str = ""
-    version: int | None = None
+    version: Version | None = None
     """As read; a replay carries it, so that it cannot overwrite something newer."""
+    foreign: bool = False
+    """As of the change event; a replay carries it, too."""
 
     @classmethod
     def of(cls, delivery: Delivery, stage: str, error: BaseException) -> "DeadLetter":
@@ -52,7 +55,9 @@ class DeadLetter:
         if self.entry_id and len(_utf8(self.entry_id)) <= _MAX_HEADER:
             own["document_id"] = self.entry_id
         if self.version is not None:
-            own["version"] = self.version
+            own |= self.version.fields()
+        if self.foreign:
+            own["foreign"] = True
         headers = {**_carried(self.headers), **own}
         return Message(queue=queue, body=self.body, headers=headers, type="dead_letter")
 
@@ -68,7 +73,7 @@ def _carried(headers: Mapping[Any, Any]) -> dict[str, Any]:
     frame; a value that pika cannot write goes as text.
     """
     carried: dict[str, Any] = {}
-    ours = ("op", "version", "schema", "committed_ms")
+    ours = ("op", "version", "ordinal", "schema", "committed_ms", "foreign")
     for key, value in sorted(headers.items(), key=lambda item: item[0] not in ours):
         if len(carried) == _MAX_CARRIED:
             break

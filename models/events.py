@@ -13,11 +13,11 @@ from bson.json_util import default as extended_json
 from bson.json_util import dumps as extended_dumps
 
 from models.identity import entry_id_of
+from models.version import Version
 
 SCHEMA = 1
 DOCUMENT_OPS = frozenset({"insert", "update", "replace", "snapshot", "repair"})
 OPS = DOCUMENT_OPS | {"delete", "drop"}
-_MAX_VERSION = 2**63 - 1
 
 
 class CapturedChange(NamedTuple):
@@ -70,14 +70,16 @@ class ChangeEvent(NamedTuple):
     """The document type, which is the MongoDB collection."""
     entry_id: str
     """Empty for a drop only."""
-    version: int
-    """clusterTime: seconds << 32 | increment."""
+    version: Version
     body: Mapping[str, Any] = {}
     """The flat document with `type` and `entry_id`."""
     fenced: bool = True
-    """False where the producer gave no version: the change counts as made when it is read, so it
-    is never older than what is stored."""
+    """False where the message has no version: the change counts as made when it is read, so it is
+    never older than what is stored."""
     committed_ms: int = 0
+    foreign: bool = False
+    """Made by a producer that gave no version, also where a replay has added one: it proves
+    nothing about MongoDB, so a failure of it takes nothing away."""
 
     @classmethod
     def from_change(cls, change: CapturedChange) -> "ChangeEvent":
@@ -89,16 +91,17 @@ class ChangeEvent(NamedTuple):
         body["type"] = change.collection
         if change.op != "drop":
             body["entry_id"] = entry_id
-        return cls(
-            change.op, change.collection, entry_id, change.version, body, True, change.committed_ms
-        )
+        version = Version(change.version, change.ordinal)
+        return cls(change.op, change.collection, entry_id, version, body, True, change.committed_ms)
 
     def to_message(self, queue: str) -> Message:
         """Its AMQP form. Body: relaxed Extended JSON in UTF-8."""
-        headers: dict[str, Any] = {"op": self.op, "version": self.version, "schema": SCHEMA}
+        headers: dict[str, Any] = {"op": self.op, "version": self.version.time, "schema": SCHEMA}
+        if self.version.ordinal:
+            headers["ordinal"] = self.version.ordinal
         if self.committed_ms:
             headers["committed_ms"] = self.committed_ms
-        name = f"{self.version}/{self.type}/{self.entry_id}"
+        name = f"{self.version.time}/{self.version.ordinal}/{self.type}/{self.entry_id}"
         return Message(
             queue=queue,
             body=_relaxed_json(self.body),
@@ -122,9 +125,7 @@ class ChangeEvent(NamedTuple):
         if not isinstance(op, str) or op not in OPS:
             raise ValueError(f"operation {op!r:.80} is not known")
         fenced = "version" in headers
-        version = headers["version"] if fenced else int(time.time()) << 32
-        if not _is_integer(version) or not 0 <= version <= _MAX_VERSION:
-            raise ValueError(f"version {version!r:.80} is not an integer from 0 to 2**63 - 1")
+        version = Version.read(headers if fenced else {"version": int(time.time()) << 32})
         if op == "drop" and not fenced:
             raise ValueError("a drop must say by its version how far back it goes")
         committed_ms = headers.get("committed_ms", 0)
@@ -132,10 +133,11 @@ class ChangeEvent(NamedTuple):
             op=op,
             type=_text(body, "type"),
             entry_id="" if op == "drop" else _text(body, "entry_id"),
-            version=int(version),
+            version=version,
             body=body,
             fenced=fenced,
             committed_ms=int(committed_ms) if _is_integer(committed_ms) else 0,
+            foreign=not fenced or headers.get("foreign") is True,
         )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from models.chunks import Chunk
+from models.version import NEVER, Version
 
 
 class Key(NamedTuple):
@@ -18,7 +19,7 @@ class Key(NamedTuple):
 class Stored:
     """What the store knows of a document before a change is applied to it."""
 
-    version: int = -1
+    version: Version = NEVER
     """Newest version seen, of the live record, its tombstone or a drop of its collection."""
     record: Mapping[str, Any] | None = None
     """Payload of the record, without the cleaned text; None where the document is not live."""
@@ -31,7 +32,7 @@ class WritePlan:
     """All writes for one document, in the order in which they are carried out."""
 
     key: Key
-    version: int
+    version: Version
     upserts: tuple[Chunk, ...] = ()
     """Chunks that the store lacks: to be embedded and written first."""
     metadata: Mapping[str, Any] = field(default_factory=dict)

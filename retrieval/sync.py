@@ -2,7 +2,7 @@
 
 The expectation is made by the flow's own steps on an empty store in memory: no message is lost,
 none comes twice or late, nothing is there before. Whatever an incremental sync with crashes has
-left in the real store must equal that, but for `version` and `indexed_at`.
+left in the real store must equal that, but for `version`, `ordinal` and `indexed_at`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ from flows.text.chunk import Chunker
 from models import DOCUMENT_TYPES, CapturedChange, ChangeEvent, Delivery
 from models.prepared import Prepared
 
-MAY_DIFFER: Final = frozenset({"version", "indexed_at"})
+MAY_DIFFER: Final = frozenset({"version", "ordinal", "indexed_at"})
 """Payload fields that tell when something was written, not what."""
 
 COSINE: Final = 0.999

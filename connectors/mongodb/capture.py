@@ -36,7 +36,7 @@ from connectors.mongodb.handover import Entry, Handover
 from connectors.mongodb.progress import SnapshotProgress
 from connectors.mongodb.server import CODEC, NO_REPLICA_SET, operation_time, splits_large_events
 from connectors.patience import Patience
-from models import CapturedChange
+from models import MAX_ORDINAL, CapturedChange
 from models.errors import ConfigurationError, LostHistoryError
 
 log = logging.getLogger("connectors")
@@ -237,12 +237,15 @@ class Capture:
             with SnapshotProgress(name, collection.estimated_document_count()) as progress:
                 for row in rows(collection, last_id):
                     here = here.scanning(name, (row["_id"],))
-                    change = CapturedChange("snapshot", name, version, row["_id"], row)
+                    change = CapturedChange(
+                        "snapshot", name, version, row["_id"], row, ordinal=MAX_ORDINAL
+                    )
                     yield (change, here), size_of(row)
                     progress.advance()
             last = index + 1 == len(self._collections)
             behind = position.streaming() if last else here.scanning(self._collections[index + 1])
-            yield (CapturedChange("drop", name, version - 1), behind), 0
+            sweep = CapturedChange("drop", name, version - 1, ordinal=MAX_ORDINAL)
+            yield (sweep, behind), 0
 
     def _follow(self, database: "Database[dict[str, Any]]", checkpoints: Checkpoints) -> None:
         """Read the change stream until it is invalidated, or for ever.

@@ -8,7 +8,7 @@ from pymongo import MongoClient
 
 from connectors.mongodb.changes import rows, version_of
 from connectors.mongodb.server import CODEC
-from models import CapturedChange
+from models import MAX_ORDINAL, CapturedChange
 
 
 def scan_documents(
@@ -21,4 +21,6 @@ def scan_documents(
     source = client.get_database(database, codec_options=CODEC)
     for name in collections:
         for row in rows(source[name]):
-            yield CapturedChange("repair", name, version_of(time), row["_id"], row)
+            yield CapturedChange(
+                "repair", name, version_of(time), row["_id"], row, ordinal=MAX_ORDINAL
+            )

@@ -6,6 +6,8 @@ from typing import Any, TypeVar
 
 from qdrant_client import models as q
 
+from models.version import NEVER, Version
+
 MAX_POINTS = 128
 """Points in one request."""
 MAX_BYTES = 8 * 2**20
@@ -60,12 +62,20 @@ def set_payload(payload: Mapping[str, Any], ids: Sequence[str]) -> q.SetPayloadO
     return q.SetPayloadOperation(set_payload=q.SetPayload(payload=dict(payload), points=list(ids)))
 
 
-def tombstone(id_: str, type_: str, entry_id: str, version: int) -> q.PointStruct:
+def tombstone(id_: str, type_: str, entry_id: str, version: Version) -> q.PointStruct:
     """The point that says up to which version a document, or a collection, is gone."""
-    payload = {"type": type_, "entry_id": entry_id, "version": version, "deleted_at": time.time()}
+    payload = {
+        "type": type_,
+        "entry_id": entry_id,
+        **version.fields(),
+        "deleted_at": time.time(),
+    }
     return q.PointStruct(id=id_, vector={}, payload=payload)
 
 
-def version_in(payload: Mapping[str, Any] | None) -> int:
-    """The version that a payload holds; -1 without one, which is older than any."""
-    return int(payload["version"]) if payload else -1
+def version_in(payload: Mapping[str, Any] | None) -> Version:
+    """The version that a payload holds; without one that can be read, every change is newer."""
+    try:
+        return Version.read(payload or {})
+    except ValueError:
+        return NEVER

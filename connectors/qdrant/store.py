@@ -22,7 +22,7 @@ from connectors.qdrant.requests import (
     version_in,
 )
 from connectors.qdrant.scroll import Fields, scroll
-from models import Chunk, record_id
+from models import Chunk, Version, record_id
 from models.errors import ConfigurationError, PointsGoneError
 from models.identity import drop_fence_id
 from models.stored import Key, Stored, WritePlan
@@ -103,15 +103,15 @@ class QdrantStore:
                 stored[key] = Stored(max(versions), record, chunks.get(key))
         return stored
 
-    def live(self, type_: str, older_than: int) -> Iterator[tuple[Key, Mapping[str, Any]]]:
+    def live(self, type_: str, older_than: Version) -> Iterator[tuple[Key, Mapping[str, Any]]]:
         """Records of a type whose version is at most `older_than`, without their texts."""
-        fields = q.PayloadSelectorInclude(include=["entry_id", "version", "chunk_ids"])
+        fields = q.PayloadSelectorInclude(include=["entry_id", "version", "ordinal", "chunk_ids"])
         for _, payload in self._scroll(self._names.cleaned(type_), None, fields):
             # Compared here: Qdrant's range filters compare as 64-bit floats.
             if version_in(payload) <= older_than:
                 yield Key(type_, payload["entry_id"]), payload
 
-    def fence_type(self, type_: str, version: int) -> None:
+    def fence_type(self, type_: str, version: Version) -> None:
         """Remember the drop of a whole collection: nothing of this version or older comes back."""
         fence = drop_fence_id(type_)
         with self._lock:
@@ -129,7 +129,7 @@ class QdrantStore:
                 "path": chunk.path,
                 "content": chunk.content,
                 "position": chunk.position,
-                "version": plan.version,
+                "version": plan.version.time,
                 "chunk_hash": chunk.chunk_hash,
                 "model": plan.model,
             }
@@ -286,10 +286,10 @@ class QdrantStore:
         for plan in plans:
             if plan.retagged:
                 operations.append(
-                    set_payload({**plan.metadata, "version": plan.version}, plan.retagged)
+                    set_payload({**plan.metadata, "version": plan.version.time}, plan.retagged)
                 )
             operations += [
-                set_payload({"position": position, "version": plan.version}, [id_])
+                set_payload({"position": position, "version": plan.version.time}, [id_])
                 for id_, position in plan.moved.items()
             ]
         for start in range(0, len(operations), MAX_POINTS):
@@ -300,10 +300,10 @@ class QdrantStore:
 
     def _refresh(self, collection: str, plans: Sequence[WritePlan]) -> None:
         """Only the version of these records moves on."""
-        by_version: dict[int, list[str]] = {}
+        by_version: dict[Version, list[str]] = {}
         for plan in plans:
             by_version.setdefault(plan.version, []).append(record_id(*plan.key))
-        operations = [set_payload({"version": v}, ids) for v, ids in by_version.items()]
+        operations = [set_payload(v.fields(), ids) for v, ids in by_version.items()]
         for start in range(0, len(operations), MAX_POINTS):
             some = operations[start : start + MAX_POINTS]
             self._call(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from models import CapturedChange, ChangeEvent, DeadLetter, Message, entry_id_of
+from models import CapturedChange, ChangeEvent, DeadLetter, Message, Version, entry_id_of
 from models.dead_letters import describe
 from models.identity import partition_of
 
@@ -53,5 +53,5 @@ def unencodable(change: CapturedChange, error: Exception) -> DeadLetter:
         headers={"op": change.op},
         type=change.collection,
         entry_id=entry_id_of(change.id),
-        version=change.version,
+        version=Version(change.version, change.ordinal),
     )

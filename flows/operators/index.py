@@ -21,7 +21,7 @@ from flows.embedding.embedder import TextEmbedder, Vectors
 from flows.metrics import CHUNKS_REUSED, DOCUMENTS, FRESHNESS
 from flows.operators.plan import collapse, key_of, leftovers_of, plan, removal
 from flows.operators.prepare import dead_at
-from models import Chunk, DeadLetter
+from models import Chunk, DeadLetter, Version
 from models.errors import ContentRefusedError, PointsGoneError
 from models.identity import partition_of
 from models.prepared import Prepared
@@ -46,11 +46,11 @@ class Store(Protocol):
         """What is stored of each document; for those in `list_chunks` with all its chunks."""
         ...
 
-    def live(self, type_: str, older_than: int) -> Iterator[tuple[Key, Mapping[str, Any]]]:
+    def live(self, type_: str, older_than: Version) -> Iterator[tuple[Key, Mapping[str, Any]]]:
         """Records of a type whose version is at most `older_than`."""
         ...
 
-    def fence_type(self, type_: str, version: int) -> None:
+    def fence_type(self, type_: str, version: Version) -> None:
         """Remember the drop of a whole collection."""
         ...
 
@@ -143,7 +143,7 @@ class Indexer:
             return [dead_at("index")(changes[0], error), *self._retract(changes[0], keys)]
 
     def _retract(self, change: Prepared, keys: set[Key]) -> Iterable[Indexed]:
-        if not change.event.fenced:
+        if change.event.foreign:
             return []
         return self._write_together([_without_document(change)], keys)
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 
-from models import Document
+from models import Document, Version
 from models.prepared import Prepared
 from models.stored import Key, Stored, WritePlan
 
@@ -61,7 +61,7 @@ def plan(change: Prepared, stored: Stored, model: str) -> WritePlan | None:
             "content_hash": hash_,
             "chunk_ids": list(ids),
             "model": model,
-            "version": version,
+            **version.fields(),
         },
         refresh_only=(
             event.op != "repair"
@@ -98,7 +98,7 @@ def leftovers_of(key: Key, stored: Stored) -> list[tuple[Key, str]]:
     return [(key, id_) for id_ in stored.chunks or () if id_ not in named]
 
 
-def removal(key: Key, version: int, chunk_ids: Iterable[str]) -> WritePlan:
+def removal(key: Key, version: Version, chunk_ids: Iterable[str]) -> WritePlan:
     """The writes that remove a document."""
     return WritePlan(key=key, version=version, deletes=tuple(chunk_ids))
 

@@ -87,6 +87,7 @@ def dead_at(stage: str) -> Callable[[Prepared, Exception], DeadLetter]:
             type=event.type,
             entry_id=event.entry_id,
             version=event.version,
+            foreign=event.foreign,
         )
 
     return dead
@@ -99,6 +100,6 @@ def retract(prepared: Prepared) -> Prepared | None:
     older versions go as well. A message of another producer proves nothing about MongoDB's state
     and takes nothing away.
     """
-    if not prepared.event.fenced:
+    if prepared.event.foreign:
         return None
     return replace(prepared, document=None, chunks=(), failed=True)

@@ -282,7 +282,7 @@ header_values = st.recursive(
     max_leaves=6,
 )
 headers = st.dictionaries(
-    st.sampled_from(["op", "version", "schema", "committed_ms", "x-death"])
+    st.sampled_from(["op", "version", "ordinal", "schema", "committed_ms", "x-death"])
     | st.text(max_size=8)
     | st.binary(max_size=4),
     header_values,
@@ -315,7 +315,8 @@ def test_nothing_but_value_error_comes_out_of_the_decoder(message: Delivery) -> 
         event = ChangeEvent.from_delivery(message)
     except ValueError:
         return
-    assert 0 <= event.version < 2**63
+    assert 0 <= event.version.time < 2**63
+    assert 0 <= event.version.ordinal < 2**31
     assert event.type
     assert event.entry_id or event.op == "drop"
 

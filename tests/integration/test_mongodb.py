@@ -15,7 +15,7 @@ from bytewax.testing import TestingSink, run_main
 from pymongo import MongoClient
 
 from connectors.mongodb import MongoChangeStreamSource, MongoDatabaseConnector
-from models import CapturedChange
+from models import MAX_ORDINAL, CapturedChange
 from ops.mongo_server import MongoServer
 from tests.conftest import Place
 
@@ -102,6 +102,9 @@ def test_a_snapshot_reads_everything_and_then_the_changes(place: Place) -> None:
     rows = [c for c in seen if c.op == "snapshot"]
     assert len(rows) == len(ids)
     assert {c.version for c in rows} == {rows[0].version}
+    sweeps = [c for c in seen if c.op == "drop"]
+    assert {c.version for c in sweeps} == {rows[0].version - 1}
+    assert {c.ordinal for c in rows + sweeps} == {MAX_ORDINAL}
     live = [(c.op, c.id) for c in seen if c.op not in ("snapshot", "drop")]
     assert live == [("update", "a"), ("replace", 5), ("delete", 2.5), ("insert", "new")]
     versions = [c.version for c in seen if c.op not in ("snapshot", "drop")]

@@ -60,7 +60,9 @@ def test_a_document_becomes_a_flat_message_and_comes_back() -> None:
         "op": "insert", "version": VERSION, "schema": 1, "committed_ms": 123,
     }  # fmt: skip
     event = through_the_wire(change)
-    assert (event.op, event.type, event.version, event.fenced) == ("insert", "posts", VERSION, True)
+    assert (event.op, event.type, event.version) == ("insert", "posts", (VERSION, 0))
+    assert event.fenced
+    assert not event.foreign
     assert event.body["content"] == {"text": "héllo 世界"}
 
 
@@ -100,7 +102,8 @@ def test_a_message_without_headers_is_an_upsert_of_now() -> None:
     event = ChangeEvent.from_delivery(Delivery("q", body))
     assert event.op == "update"
     assert not event.fenced
-    assert event.version >> 32 > 1_700_000_000
+    assert event.foreign
+    assert event.version.time >> 32 > 1_700_000_000
 
 
 def test_not_a_number_has_a_form() -> None:
@@ -131,6 +134,11 @@ def test_not_a_number_has_a_form() -> None:
         (b'{"type": "posts", "entry_id": "a"}', {"version": "7"}),
         (b'{"type": "posts", "entry_id": "a"}', {"version": True}),
         (b'{"type": "posts", "entry_id": "a"}', {"version": 2**63}),
+        (b'{"type": "posts", "entry_id": "a"}', {"version": 1, "ordinal": -1}),
+        (b'{"type": "posts", "entry_id": "a"}', {"version": 1, "ordinal": "0"}),
+        (b'{"type": "posts", "entry_id": "a"}', {"version": 1, "ordinal": None}),
+        (b'{"type": "posts", "entry_id": "a"}', {"version": 1, "ordinal": False}),
+        (b'{"type": "posts", "entry_id": "a"}', {"version": 1, "ordinal": 2**31}),
     ],
 )
 def test_what_is_not_our_contract_is_a_value_error(body: bytes, headers: dict[str, Any]) -> None:

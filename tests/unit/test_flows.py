@@ -17,7 +17,7 @@ from flows.embedding.embedder import lazily
 from flows.operators.index import Indexer
 from flows.settings import Settings
 from flows.text.chunk import Chunker
-from models import DOCUMENT_TYPES, CapturedChange, ChangeEvent, Delivery, Message
+from models import DOCUMENT_TYPES, CapturedChange, ChangeEvent, Delivery, Message, Version
 from models.identity import record_id
 from tests.hashing import HashingEmbedder
 
@@ -172,7 +172,7 @@ def test_tombstones_are_forgotten_now_and_then(
     features_of = features.FeatureStore(settings, HashingEmbedder())
     features_of([])
     client = features_of.store()._client
-    old = tombstone(record_id("posts", "a"), "posts", "a", 1)
+    old = tombstone(record_id("posts", "a"), "posts", "a", Version(1))
     assert old.payload is not None
     old.payload["deleted_at"] -= 3600
     client.upsert("tombstones", [old])

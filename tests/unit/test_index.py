@@ -13,7 +13,7 @@ from connectors.qdrant import TOMBSTONES, QdrantStore, cleaned, vectors_of
 from flows.embedding.embedder import Vectors
 from flows.operators.index import TRUST_S, Indexed, Indexer
 from flows.operators.plan import collapse, plan
-from models import DOCUMENT_TYPES, ChangeEvent, DeadLetter, Delivery, Post, Section
+from models import DOCUMENT_TYPES, ChangeEvent, DeadLetter, Delivery, Post, Section, Version
 from models.chunks import number_chunks
 from models.prepared import Prepared
 from models.stored import Key, Stored
@@ -23,6 +23,7 @@ from tests.hashing import HashingEmbedder
 def change(
     text: str | None,
     version: int,
+    ordinal: int = 0,
     *,
     entry_id: str = "a",
     op: str = "update",
@@ -32,7 +33,8 @@ def change(
 ) -> Prepared:
     """A change of a post whose chunks are the words of `text`; a delete where it is None."""
     op = "delete" if text is None and op == "update" else op
-    event = ChangeEvent(op, "posts", entry_id, version, {}, fenced)
+    made = Version(version, ordinal)
+    event = ChangeEvent(op, "posts", entry_id, made, {}, fenced, foreign=not fenced)
     delivery = Delivery("q", b"body", {"op": op}, redelivered)
     if text is None:
         return Prepared(delivery, event)
@@ -148,7 +150,7 @@ def test_a_message_without_version_counts_as_new(world: World) -> None:
 
 def test_a_drop_removes_what_is_not_newer(world: World) -> None:
     world.apply(change("a", 1, entry_id="1"), change("b", 5, entry_id="2"))
-    drop = replace(change(None, 3, op="drop"), event=ChangeEvent("drop", "posts", "", 3))
+    drop = replace(change(None, 3, op="drop"), event=ChangeEvent("drop", "posts", "", Version(3)))
     assert world.apply(drop, change("late", 2, entry_id="3")) == ["dropped", "stale"]
     assert world.words("1") == []
     assert world.words("2") == ["b"]
@@ -204,7 +206,7 @@ def test_a_refused_document_costs_its_neighbours_nothing(world: World, poison: s
         ]
     )
     letters = [r for r in results if isinstance(r, DeadLetter)]
-    assert [(d.entry_id, d.version, d.body) for d in letters] == [("2", 2, b"body")]
+    assert [(d.entry_id, d.version, d.body) for d in letters] == [("2", (2, 0), b"body")]
     assert (world.words("1"), world.words("2"), world.words("3")) == (["a"], [], ["c"])
 
 
@@ -216,7 +218,7 @@ def test_collapse_keeps_the_newest_and_the_last_of_equals() -> None:
 def test_chunks_of_another_model_are_embedded_again() -> None:
     prepared = change("a b", 2)
     ids = [chunk.id for chunk in prepared.chunks]
-    stored = Stored(1, {"chunk_ids": ids, "model": "other", "version": 1})
+    stored = Stored(Version(1), {"chunk_ids": ids, "model": "other", "version": 1})
     made = plan(prepared, stored, "hashing")
     assert made is not None
     assert [chunk.content for chunk in made.upserts] == ["a", "b"]

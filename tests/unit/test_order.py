@@ -1,0 +1,192 @@
+"""The order of changes that share a cluster time: fence, retraction and replay obey it."""
+
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import pika
+import pytest
+from qdrant_client import QdrantClient
+
+from connectors.qdrant import TOMBSTONES, QdrantStore, cleaned, vectors_of
+from flows import replay
+from flows.settings import Settings
+from models import (
+    DOCUMENT_TYPES,
+    MAX_ORDINAL,
+    CapturedChange,
+    ChangeEvent,
+    Delivery,
+    Message,
+    Version,
+)
+from tests.unit.test_flows import payloads, run
+
+NOW = int(time.time()) << 32 | 5
+"""A cluster time; no floating point number is near enough to tell it from its neighbours."""
+
+
+@pytest.fixture
+def client() -> Iterator[QdrantClient]:
+    with closing(QdrantClient(":memory:")) as client:
+        QdrantStore(client, DOCUMENT_TYPES).ensure_collections(32)
+        yield client
+
+
+def sent(op: str, ordinal: int, content: str | None = None, at: int = NOW) -> Delivery:
+    """The message of a change of post `a`; without content it is poison, if it is no delete."""
+    document = None if op in ("delete", "drop") else {"_id": "a", "content": content}
+    change = CapturedChange(op, "posts", at, "a", document, ordinal=ordinal)
+    message = ChangeEvent.from_change(change).to_message("default")
+    return Delivery("default", message.body, message.headers)
+
+
+def texts(client: QdrantClient) -> list[str]:
+    """The posts that are stored, each with its one chunk."""
+    found = sorted(record["cleaned_content"] for record in payloads(client, cleaned("posts")))
+    assert sorted(chunk["content"] for chunk in payloads(client, vectors_of("posts"))) == found
+    return found
+
+
+@dataclass
+class DeadLetters:
+    """A channel to a broker that holds dead letters."""
+
+    waiting: "deque[Message]"
+    published: list[tuple[str, Delivery]] = field(default_factory=list)
+
+    def confirm_delivery(self) -> None: ...
+
+    def basic_ack(self, tag: int) -> None: ...
+
+    def queue_declare(self, queue: str = "", **_: Any) -> Any:
+        count = len(self.waiting) if queue.endswith(".dlq") else 0
+        return SimpleNamespace(method=SimpleNamespace(message_count=count))
+
+    def basic_get(self, _queue: str) -> Any:
+        letter = self.waiting.popleft()
+        properties = pika.BasicProperties(headers=dict(letter.headers), timestamp=NOW >> 32)
+        return SimpleNamespace(delivery_tag=1), properties, letter.body
+
+    def basic_publish(
+        self, _exchange: str, queue: str, body: bytes, properties: Any, **_: Any
+    ) -> None:
+        self.published.append((queue, Delivery(queue, body, properties.headers)))
+
+
+def replayed(letters: list[Message], store: QdrantStore | None) -> list[Delivery]:
+    """What `make replay` puts back into the queue."""
+    channel: Any = DeadLetters(deque(letters))
+    replay.replay(channel, Settings.from_env({}), store)
+    return [delivery for queue, delivery in channel.published if queue == "default"]
+
+
+def test_a_replay_never_retracts_what_a_later_change_of_its_transaction_stored(
+    client: QdrantClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    letters = run(client, [sent("insert", 0), sent("update", 1, "good")], batch_size=1)
+    assert [(m.headers["version"], m.headers["ordinal"]) for m in letters] == [(NOW, 0)]
+    assert texts(client) == ["good"]
+    assert replayed(letters, QdrantStore(client, DOCUMENT_TYPES)) == []
+    assert "superseded by a newer version: posts a" in capsys.readouterr().out
+    # where the store cannot be read it goes back, and fails again
+    again = replayed(letters, None)
+    assert len(run(client, again)) == 1
+    assert texts(client) == ["good"]
+
+
+def test_a_replayed_insert_never_undoes_a_delete_of_its_transaction(client: QdrantClient) -> None:
+    letters = run(client, [sent("insert", 0)])
+    run(client, [sent("delete", 1)])
+    assert replayed(letters, QdrantStore(client, DOCUMENT_TYPES)) == []
+    mended = sent("insert", 0, "its bug is mended by now")
+    assert run(client, [mended]) == []
+    assert texts(client) == []
+
+
+def test_a_repeated_transaction_never_shows_an_earlier_state_of_it(client: QdrantClient) -> None:
+    """A cdc that was killed before its checkpoint sends the first half again."""
+    run(client, [sent("insert", 0, "first"), sent("update", 1, "second")], batch_size=1)
+    run(client, [sent("insert", 0, "first")])
+    assert texts(client) == ["second"]
+    run(client, [sent("update", 1, "second, as it is now")])
+    assert texts(client) == ["second, as it is now"]
+
+
+def test_a_row_never_loses_to_a_change_that_it_has_seen(client: QdrantClient) -> None:
+    """The stream behind a snapshot begins at its cluster time, inclusive."""
+    run(client, [sent("snapshot", MAX_ORDINAL, "last of the transaction")])
+    run(client, [sent("insert", 0, "first of it"), sent("delete", 1)], batch_size=1)
+    assert texts(client) == ["last of the transaction"]
+
+
+def test_a_repair_passes_the_change_of_a_transaction_at_its_very_time(client: QdrantClient) -> None:
+    run(client, [sent("update", 3, "damaged later on")])
+    run(client, [sent("repair", MAX_ORDINAL, "as in MongoDB")])
+    assert texts(client) == ["as in MongoDB"]
+
+
+def test_a_sweep_takes_every_change_of_its_time_and_none_of_the_next(client: QdrantClient) -> None:
+    run(client, [sent("update", 7, "renewed by no row", NOW - 1)])
+    sweep = sent("drop", MAX_ORDINAL, at=NOW - 1)
+    run(client, [sweep])
+    assert texts(client) == []
+    assert run(client, [sent("update", 8, "late", NOW - 1)]) == []
+    assert texts(client) == []
+    run(client, [sent("insert", 0, "of the stream"), sweep], batch_size=1)
+    assert texts(client) == ["of the stream"]
+
+
+def test_tombstones_and_fences_keep_the_ordinal(client: QdrantClient) -> None:
+    run(client, [sent("delete", 2), sent("drop", 4), sent("drop", 3)], batch_size=1)
+    kept = {(p["entry_id"], p["version"], p["ordinal"]) for p in payloads(client, TOMBSTONES)}
+    assert kept == {("a", NOW, 2), ("", NOW, 4)}
+
+
+def test_what_the_first_release_stored_and_sent_is_the_first_change_of_its_time(
+    client: QdrantClient,
+) -> None:
+    run(client, [sent("insert", 0, "old")])
+    client.delete_payload(cleaned("posts"), ["ordinal"], [_record(client)])
+    older = sent("update", 0, "of a message without the header")
+    assert "ordinal" not in older.headers
+    run(client, [older])
+    assert texts(client) == ["of a message without the header"]
+    run(client, [sent("update", 1, "new")])
+    assert texts(client) == ["new"]
+
+
+def _record(client: QdrantClient) -> Any:
+    return client.scroll(cleaned("posts"))[0][0].id
+
+
+def test_a_replayed_message_of_another_producer_takes_nothing_away(client: QdrantClient) -> None:
+    """Its replay has a version, which it had not; it still proves nothing about MongoDB."""
+    run(client, [sent("insert", 0, "good", 1 << 32)])
+    broken = Delivery("default", b'{"type": "posts", "entry_id": "a"}')
+    for _ in range(2):
+        letters = run(client, [broken])
+        [broken] = replayed(letters, None)
+        assert "version" in broken.headers
+    assert texts(client) == ["good"]
+
+
+def test_a_version_that_cannot_be_read_is_older_than_any(client: QdrantClient) -> None:
+    run(client, [sent("insert", 0, "damaged")])
+    client.set_payload(cleaned("posts"), {"version": "x"}, [_record(client)])
+    run(client, [sent("update", 0, "mended", 1)])
+    assert texts(client) == ["mended"]
+
+
+def test_changes_of_a_transaction_have_message_ids_of_their_own() -> None:
+    changes = [CapturedChange("update", "posts", NOW, "a", {}, ordinal=i) for i in range(3)]
+    messages = [ChangeEvent.from_change(change).to_message("q") for change in changes]
+    assert len({message.message_id for message in messages}) == 3
+
+
+def test_versions_are_ordered_by_cluster_time_first() -> None:
+    assert Version(1) < Version(1, 1) < Version(1, MAX_ORDINAL) < Version(2)
