@@ -17,7 +17,7 @@ from bytewax.dataflow import Dataflow
 from qdrant_client import QdrantClient
 
 from connectors.qdrant import QdrantStore
-from flows.features import FeatureStore, assemble
+from flows.features import ModelAndStore, assemble
 from flows.settings import Settings
 from models import DOCUMENT_TYPES
 from models.stored import Key, Stored
@@ -71,8 +71,8 @@ class TimedStore:
         return call
 
 
-class TimedFeatureStore(FeatureStore):
-    """A feature store that logs every batch."""
+class TimedModelAndStore(ModelAndStore):
+    """Logs every batch."""
 
     def __init__(self, settings: Settings, log: Path) -> None:
         hashing = os.environ.get("BENCH_EMBEDDER") == "hashing"
@@ -113,4 +113,4 @@ def flow() -> Dataflow:
     settings = Settings.from_env()
     settings.configure_logging()
     log = Path(f"{os.environ['BENCH_LOG']}-{os.getpid()}")
-    return assemble(settings, TimedFeatureStore(settings, log))
+    return assemble(settings, TimedModelAndStore(settings, log))

@@ -9,6 +9,7 @@ Run it with `python -m bytewax.run flows.features`.
 import logging
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import bytewax.operators as op
@@ -28,13 +29,14 @@ from flows.embedding.embedder import ChunkingEmbedder, Embedder, lazily
 from flows.lifecycle import collect_rarely, drain_on_signals, one_line_errors
 from flows.metrics import totals
 from flows.operators.attempt import attempt, bury
-from flows.operators.index import Indexer, IndexStep
+from flows.operators.index import Indexed, Indexer, IndexStep
 from flows.operators.index import index as index_step
 from flows.operators.prepare import chunk, clean, dead_at, decode, retract, undecodable
 from flows.operators.publish import publish
 from flows.settings import Settings
 from flows.text.chunk import Chunker
-from models import DOCUMENT_TYPES, Delivery
+from models import DOCUMENT_TYPES, DeadLetter, Delivery
+from models.prepared import Prepared
 
 log = logging.getLogger("flows")
 
@@ -44,7 +46,7 @@ PRUNE_EVERY_S = 3600.0
 def features(
     flow: Dataflow,
     deliveries: Source[Delivery],
-    chunker: Any,
+    chunker: Callable[[], Chunker],
     indexer: IndexStep,
     queue: str,
     dead_letters: Sink[Any],
@@ -62,7 +64,7 @@ def features(
 
 def build(
     deliveries: Source[Delivery],
-    chunker: Any,
+    chunker: Callable[[], Chunker],
     indexer: IndexStep,
     dead_letters: Sink[Any],
     queue: str = "default",
@@ -79,7 +81,7 @@ def build(
     return flow
 
 
-class FeatureStore:
+class ModelAndStore:
     """Model and store of one process, opened when the flow starts and not when it is built.
 
     :param settings: names model and store
@@ -115,13 +117,13 @@ class FeatureStore:
         self.chunker()
         self.indexer()
 
-    def __call__(self, batch: list[Any]) -> list[Any]:
+    def __call__(self, batch: list[Prepared]) -> list[Indexed | DeadLetter]:
         """Index a batch; now and then, forget old tombstones before it."""
         if time.monotonic() > self._prune_at:
             self._prune_at = time.monotonic() + PRUNE_EVERY_S
             age = self._settings.tombstone_retention_days * 86400
             self.store().prune_tombstones(time.time() - age)
-        return self.indexer()(batch)  # type: ignore[no-any-return]
+        return self.indexer()(batch)
 
     def close(self) -> None:
         """Close the store, if it was opened."""
@@ -130,31 +132,33 @@ class FeatureStore:
             log.info("chunks: %s", totals())
 
 
-def source(settings: Settings, stopping: threading.Event, features: FeatureStore) -> RabbitMQSource:
+def source(
+    settings: Settings, stopping: threading.Event, before_consuming: Callable[[], None]
+) -> RabbitMQSource:
     """The queues that the settings name."""
     return RabbitMQSource(
         settings.rabbitmq,
         settings.queue,
         settings.partitions,
         settings.prefetch,
-        before_consuming=features.load,
+        before_consuming=before_consuming,
         stopping=stopping,
     )
 
 
-def assemble(settings: Settings, feature_store: FeatureStore) -> Dataflow:
-    """The dataflow between the real broker and a feature store, ending with a signal."""
+def assemble(settings: Settings, model_and_store: ModelAndStore) -> Dataflow:
+    """The dataflow from the real broker to a model and a store; a signal ends it."""
     collect_rarely()
     stopping = threading.Event()
-    deliveries = source(settings, stopping, feature_store)
+    deliveries = source(settings, stopping, model_and_store.load)
     dead_letters = RabbitMQSink(settings.rabbitmq, topology(settings.queue, settings.partitions))
 
     def finish() -> None:
         dead_letters.check()
         deliveries.finish()
 
-    drain_on_signals(stopping, finish, feature_store.close)
-    return build(deliveries, feature_store.chunker, feature_store, dead_letters, settings.queue)
+    drain_on_signals(stopping, finish, model_and_store.close)
+    return build(deliveries, model_and_store.chunker, model_and_store, dead_letters, settings.queue)
 
 
 def flow() -> Dataflow:
@@ -162,4 +166,4 @@ def flow() -> Dataflow:
     with one_line_errors():
         settings = Settings.from_env()
     settings.configure_logging()
-    return assemble(settings, FeatureStore(settings))
+    return assemble(settings, ModelAndStore(settings))

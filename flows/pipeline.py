@@ -4,6 +4,7 @@ change stream → encode → queue → decode → clean → chunk → index
 """
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from bytewax.dataflow import Dataflow
@@ -15,13 +16,14 @@ from flows import features as features_flow
 from flows.lifecycle import collect_rarely, drain_on_signals, one_line_errors
 from flows.operators.index import IndexStep
 from flows.settings import Settings
+from flows.text.chunk import Chunker
 from models import CapturedChange, Delivery
 
 
 def build(
     changes: Source[CapturedChange],
     deliveries: Source[Delivery],
-    chunker: Any,
+    chunker: Callable[[], Chunker],
     indexer: IndexStep,
     messages: Sink[Any],
     queue: str = "default",
@@ -41,9 +43,9 @@ def flow() -> Dataflow:
     settings.configure_logging()
     collect_rarely()
     stopping = threading.Event()
-    store = features_flow.FeatureStore(settings)
+    model_and_store = features_flow.ModelAndStore(settings)
     changes = cdc.source(settings, stopping)
-    deliveries = features_flow.source(settings, stopping, store)
+    deliveries = features_flow.source(settings, stopping, model_and_store.load)
 
     messages = cdc.sink(settings)
 
@@ -52,12 +54,12 @@ def flow() -> Dataflow:
         changes.finish()
         deliveries.finish()
 
-    drain_on_signals(stopping, finish, store.close)
+    drain_on_signals(stopping, finish, model_and_store.close)
     return build(
         changes,
         deliveries,
-        store.chunker,
-        store,
+        model_and_store.chunker,
+        model_and_store,
         messages,
         settings.queue,
         settings.partitions,

@@ -72,7 +72,7 @@ _SHOWN = 20
 def build(
     documents: Source[CapturedChange],
     points: Source[Any],
-    chunker: Any,
+    chunker: Callable[[], Chunker],
     model: str,
     repairs: Sink[Any],
     report: Sink[Any],

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from bytewax.dataflow import Dataflow
 
 from flows.embedding.embedder import Vectors
-from flows.features import FeatureStore, assemble
+from flows.features import ModelAndStore, assemble
 from flows.settings import Settings
 from tests.hashing import HashingEmbedder
 
@@ -24,4 +24,4 @@ class DeadlyEmbedder(HashingEmbedder):
 def flow() -> Dataflow:
     settings = Settings.from_env()
     settings.configure_logging()
-    return assemble(settings, FeatureStore(settings, DeadlyEmbedder()))
+    return assemble(settings, ModelAndStore(settings, DeadlyEmbedder()))

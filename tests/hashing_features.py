@@ -5,7 +5,7 @@ Run with `python -m bytewax.run tests.hashing_features`.
 
 from bytewax.dataflow import Dataflow
 
-from flows.features import FeatureStore, assemble
+from flows.features import ModelAndStore, assemble
 from flows.settings import Settings
 from tests.hashing import HashingEmbedder
 
@@ -13,4 +13,4 @@ from tests.hashing import HashingEmbedder
 def flow() -> Dataflow:
     settings = Settings.from_env()
     settings.configure_logging()
-    return assemble(settings, FeatureStore(settings, HashingEmbedder()))
+    return assemble(settings, ModelAndStore(settings, HashingEmbedder()))

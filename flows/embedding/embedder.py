@@ -4,7 +4,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from models.errors import UnusableModelError
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+T = TypeVar("T")
 Vectors = npt.NDArray[np.float32]
 
 TOKENS_PER_BATCH = 4096
@@ -232,12 +233,12 @@ def batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
     return groups
 
 
-def lazily(make: Callable[[], Any]) -> Callable[[], Any]:
+def lazily(make: Callable[[], T]) -> Callable[[], T]:
     """A function that calls `make` once, whichever thread asks first."""
     lock = threading.Lock()
-    made: list[Any] = []
+    made: list[T] = []
 
-    def get() -> Any:
+    def get() -> T:
         with lock:
             if not made:
                 made.append(make())

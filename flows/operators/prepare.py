@@ -65,7 +65,7 @@ def chunk(chunker: Callable[[], Chunker]) -> Callable[[Prepared], Prepared]:
         pieces = (
             (section.path, section.text[span.start : span.end], span.start, span.end)
             for section in document.sections
-            for span in chunker().split(section.text, code=section.code, path=section.path)
+            for span in chunker().split(section.text, code=section.code)
         )
         return replace(prepared, chunks=number_chunks(document.type, document.entry_id, pieces))
 

@@ -20,7 +20,6 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import PurePosixPath
 from zlib import crc32
 
 from tokenizers import Tokenizer
@@ -42,7 +41,6 @@ word of over 100 characters one unknown token, and a chunk of a megabyte serves 
 _HASHED = 64
 """Characters after a boundary that make its checksum. What stands before it does not count: then
 text inserted in front of a boundary leaves it a boundary."""
-_PROSE_FILES = frozenset({".md", ".mdx", ".markdown", ".rst", ".txt", ".adoc"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,18 +78,16 @@ class Chunker:
         self._least = max(1, max_tokens // 4)
         self._reach = max(1, max_tokens * 2 // 5)
 
-    def split(self, text: str, *, code: bool = False, path: str = "") -> list[Span]:
+    def split(self, text: str, *, code: bool = False) -> list[Span]:
         """Return the chunks of a text in order.
 
         :param text: prose as `clean_text` leaves it, or a file as it is
-        :param code: whether it is a file: cut before definitions and keep indentation
-        :param path: the file's path; its extension tells documentation from source code
+        :param code: whether it is source code: cut before definitions and keep indentation
         :returns: spans that do not overlap, are never blank, and together cover everything but
             white space
         """
         starts, seams = self._token_starts(text)
-        prose = not code or PurePosixPath(path).suffix.lower() in _PROSE_FILES
-        structure = prose_boundaries(text) if prose else code_boundaries(text)
+        structure = code_boundaries(text) if code else prose_boundaries(text)
         ranked = _Ranked(text, starts, structure, self._most)
         cuts = [0, *ranked.cuts(self._least, self._reach, self._most), len(text)]
         spans: list[Span] = []

@@ -44,11 +44,12 @@ def test_post_takes_plain_text_and_nested_mappings() -> None:
 
 
 def test_repository_keeps_files_verbatim_and_maps_its_owner() -> None:
-    body = {"name": "r", "link": "l", "owner_id": "o", "content": {"a.py": " x\n", "b.md": "# y"}}
+    files = {"a.py": " x\n", "b.md": "# y", "c.mdx": "# z"}
+    body = {"name": "r", "link": "l", "owner_id": "o", "content": files}
     repository = Repository.parse("a", body)
     assert repository.author_id == "o"
     assert [(s.text, s.verbatim, s.code) for s in repository.sections] == [
-        (" x\n", True, True), ("# y", True, False),
+        (" x\n", True, True), ("# y", True, False), ("# z", True, False),
     ]  # fmt: skip
 
 

@@ -169,7 +169,7 @@ def test_tombstones_are_forgotten_now_and_then(
 ) -> None:
     environment = {"QDRANT_PATH": str(tmp_path / "qdrant"), "TOMBSTONE_RETENTION_DAYS": "0.001"}
     settings = Settings.from_env(environment)
-    features_of = features.FeatureStore(settings, HashingEmbedder())
+    features_of = features.ModelAndStore(settings, HashingEmbedder())
     features_of([])
     client = features_of.store()._client
     old = tombstone(record_id("posts", "a"), "posts", "a", Version(1))
