@@ -4,11 +4,15 @@ import logging
 import os
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
-from dotenv import load_dotenv
-from pymongo.errors import PyMongoError
+from dotenv import dotenv_values, load_dotenv
+from pymongo import MongoClient
+from pymongo.errors import InvalidURI, PyMongoError
 from pymongo.uri_parser import parse_uri
 
 from connectors.qdrant import QdrantSettings
@@ -49,6 +53,11 @@ VARIABLES = (
 )
 """Every variable that is read; each stands in `.env.example`."""
 
+log = logging.getLogger("flows")
+
+_ENV_FILE = Path(".env")
+_MONGO_URI = "MONGO_DATABASE_HOST"
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -80,11 +89,15 @@ class Settings:
         :raises ConfigurationError: one line that names variable, value and fix
         """
         if environment is None:
-            load_dotenv(Path(".env"))
+            try:
+                load_dotenv(_ENV_FILE)
+                _warn_of_open_secrets(_ENV_FILE)
+            except (OSError, UnicodeError) as error:
+                raise ConfigurationError(f"{_ENV_FILE} cannot be read: {error}") from error
             environment = os.environ
         read = _Reader(environment)
         settings = cls(
-            mongo_uri=read.mongo_uri("MONGO_DATABASE_HOST", "mongodb://127.0.0.1:27017"),
+            mongo_uri=read.mongo_uri(_MONGO_URI, "mongodb://127.0.0.1:27017"),
             mongo_database=read.text("MONGO_DATABASE_NAME", "twin"),
             mongo_checkpoint_database=read.text("MONGO_CHECKPOINT_DATABASE", "twin_cdc"),
             rabbitmq=RabbitMQSettings(
@@ -135,6 +148,39 @@ class Settings:
         )
         for noisy in ("pika", "httpx", "sentence_transformers", "transformers", "qdrant_client"):
             logging.getLogger(noisy).setLevel(logging.CRITICAL)
+
+
+def _warn_of_open_secrets(file: Path) -> None:
+    """Say in one line that others of this machine can read the secrets in a file."""
+    if not file.is_file() or not file.stat().st_mode & 0o044:
+        return
+    values = {name: value for name, value in dotenv_values(file).items() if value}
+    secrets = [name for name in values if name.endswith(("_PASSWORD", "_KEY"))]
+    if any(values[name] != "guest" for name in secrets) or "@" in values.get(_MONGO_URI, ""):
+        log.warning("%s holds secrets that every user here can read: chmod 600 %s", file, file)
+
+
+def _check_mongo_uri(uri: str) -> None:
+    """Raise what the driver would raise about a URI, without asking the network for anything."""
+    srv = uri.startswith("mongodb+srv://")
+    if srv:  # which the driver does not parse without its DNS records
+        location, _, options = uri.partition("?")
+        kept = "&".join(one for one in options.split("&") if not one.lower().startswith("srv"))
+        uri = f"mongodb://{location.removeprefix('mongodb+srv://')}?{kept}".removesuffix("?")
+    parsed = parse_uri(uri, default_port=None)
+    host, port = parsed["nodelist"][0]
+    if srv and (len(parsed["nodelist"]) > 1 or port is not None or _is_address(host)):
+        raise InvalidURI("mongodb+srv takes one DNS name, without a port")
+    if srv and parsed["options"].get("directConnection"):
+        raise InvalidURI("mongodb+srv names a whole cluster: directConnection is not for it")
+    MongoClient[Any](uri, connect=False).close()
+
+
+def _is_address(host: str) -> bool:
+    with suppress(ValueError):
+        ip_address(host)
+        return True
+    return False
 
 
 class _Reader:
@@ -188,15 +234,19 @@ class _Reader:
     def mongo_uri(self, name: str, default: str) -> str:
         # The value may hold a password and is not shown.
         value = self.text(name, default)
-        if value.startswith("mongodb+srv://"):
-            return value
         try:
-            parse_uri(value)
+            _check_mongo_uri(value)
+        except OSError as error:
+            file = f" {error.filename}" if error.filename else ""
+            raise ConfigurationError(
+                f"{name}: the certificate or key file{file} of its TLS options cannot be used: "
+                f"{error.strerror or error}"
+            ) from error
         except (PyMongoError, ValueError) as error:
             detail = str(error) if "@" not in value else type(error).__name__
             raise ConfigurationError(
-                f"{name} is no MongoDB URI ({detail}): write mongodb://host:port, with user and "
-                "password percent-encoded"
+                f"{name} is no MongoDB URI ({detail}): write mongodb://host:port, or "
+                "mongodb+srv://host without a port, with user and password percent-encoded"
             ) from error
         return value
 
