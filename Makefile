@@ -11,11 +11,11 @@ override q := $(value q)
 override N := $(if $(value N),$(value N),20)
 export q N
 
-.PHONY: help install python stack demo test check format bench dev search status soak replay \
-  reconcile local-start local-stop clean
+.PHONY: help install python stack demo test test-rabbitmq4 check format bench dev search \
+  status soak replay reconcile local-start local-stop clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: stack ## set up .venv, and a RabbitMQ to run privately if the machine has none
 
@@ -30,6 +30,9 @@ demo: stack ## the whole pipeline on real documents, from nothing; ends by itsel
 
 test: stack ## all tests: unit, integration (real servers), chaos (kill -9)
 	@$(RUN) $(PYTHON) -m pytest tests
+
+test-rabbitmq4: python ## integration and chaos tests on RabbitMQ 4; as root; fetches 100 MB once
+	@$(RUN) ops/rabbitmq4.sh
 
 check: python ## lint, format and types
 	@$(PYTHON) -m ruff check .

@@ -19,7 +19,7 @@ def documented_variables() -> dict[str, str]:
 
 def targets() -> dict[str, str]:
     makefile = (ROOT / "Makefile").read_text()
-    return dict(re.findall(r"^([a-z-]+):[^=#\n]*(?:## (.*))?$", makefile, re.MULTILINE))
+    return dict(re.findall(r"^([a-z0-9-]+):[^=#\n]*(?:## (.*))?$", makefile, re.MULTILINE))
 
 
 def test_every_variable_that_is_read_is_documented_and_no_other() -> None:
@@ -52,7 +52,7 @@ def test_every_make_target_that_a_document_names_exists() -> None:
         for document in documents
         if document.exists()
         for target in re.findall(
-            r"(?:^|`|\$ )make ([a-z][a-z-]*)", document.read_text(), re.MULTILINE
+            r"(?:^|`|\$ )make ([a-z][a-z0-9-]*)", document.read_text(), re.MULTILINE
         )
     }
     assert named <= targets().keys()
