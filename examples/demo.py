@@ -32,6 +32,7 @@ from examples.summary import sum_up
 from flows.settings import Settings
 from models import DOCUMENT_TYPES
 from models.errors import ConfigurationError
+from models.shown import shown
 from ops.local_server import StackError
 from ops.mongo_server import MongoServer
 from ops.rabbitmq_node import RabbitMQNode
@@ -78,7 +79,7 @@ def main() -> int:
         print("\ninterrupted; everything that the demo started has been ended", file=sys.stderr)
         return 128 + interrupted.number
     except (ConfigurationError, DemoError, FlowEndedError, StackError) as error:
-        print(f"\n{error}", file=sys.stderr)
+        print(f"\n{shown(error)}", file=sys.stderr)
         return 1
 
 

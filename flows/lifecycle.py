@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 
+from flows.logs import complain
 from models.errors import ConfigurationError, ConnectorFailedError
+from models.shown import shown
 
 GRACE_S = 8.0
 """From the signal to the end, whatever is still in flight."""
@@ -25,7 +27,7 @@ def one_line_errors() -> Iterator[None]:
     try:
         yield
     except ConfigurationError as error:
-        sys.exit(f"configuration error: {error}")
+        sys.exit(shown(f"configuration error: {error}"))
 
 
 def collect_rarely() -> None:
@@ -77,7 +79,7 @@ def drain_on_signals(
             sys.__excepthook__(kind, error, traceback)
         else:
             kind_ = "configuration error" if isinstance(cause, ConfigurationError) else "error"
-            print(f"{kind_}: {cause}", file=sys.stderr)
+            complain(f"{kind_}: {cause}")
 
     def at_exit() -> None:
         try:

@@ -44,6 +44,7 @@ from connectors.rabbitmq import RabbitMQConnection, RabbitMQSink, queue_names, t
 from connectors.scan import ScanSource
 from flows.embedding.embedder import ChunkingEmbedder, Embedder
 from flows.lifecycle import one_line_errors
+from flows.logs import complain, say
 from flows.operators.attempt import attempt
 from flows.operators.judge import Expected, Finding, Sides, expected, gather, judge
 from flows.operators.prepare import chunk, clean, decode
@@ -245,7 +246,7 @@ class Run:
             code = 0 if self._finish() else 1
             self._resources.close()
         except Exception as error:  # noqa: BLE001 (whatever it is: not known to be repaired)
-            print(f"reconcile: {describe(error)}", file=sys.stderr)
+            complain(f"reconcile: {describe(error)}")
         finally:
             sys.stdout.flush()
             logging.shutdown()
@@ -254,19 +255,19 @@ class Run:
     def _finish(self) -> bool:
         found = len(self._report.findings)
         for finding in self._report.findings[:_SHOWN]:
-            print(f"{finding.kind}: {finding.key.type} {finding.key.entry_id}")
+            say(f"{finding.kind}: {finding.key.type} {finding.key.entry_id}")
         if found > _SHOWN:
-            print(f"… and {found - _SHOWN} more")
+            say(f"… and {found - _SHOWN} more")
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self._report.kinds.items()))
-        print(f"reconcile: {kinds or 'nothing is wrong'}")
+        say(f"reconcile: {kinds or 'nothing is wrong'}")
         self._prune()
         if not found:
             return True
         if not self._settings.reconcile_repair:
-            print("nothing was repaired, since RECONCILE_REPAIR=false")
+            say("nothing was repaired, since RECONCILE_REPAIR=false")
             return True
         if not self._consumed():
-            print(f"{found} repairs wait in the queue: they are applied once features runs")
+            say(f"{found} repairs wait in the queue: they are applied once features runs")
             return True
         return self._verified()
 
@@ -282,10 +283,10 @@ class Run:
             # what else is found by now is on its way
             left = found & {finding.key for finding in again.findings}
             if not left:
-                print("everything is repaired")
+                say("everything is repaired")
                 return True
             if time.monotonic() > deadline:
-                print(f"{len(left)} documents still differ after {VERIFY_S:.0f} s")
+                say(f"{len(left)} documents still differ after {VERIFY_S:.0f} s")
                 return False
 
     def _consumed(self) -> bool:
@@ -309,7 +310,7 @@ class Run:
         except ConfigurationError:
             return
         if pruned:
-            print(f"{pruned} tombstones pruned")
+            say(f"{pruned} tombstones pruned")
 
 
 def _name(key: Key) -> str:

@@ -19,6 +19,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 from connectors.qdrant import QdrantStore, open_reader
 from connectors.rabbitmq import RabbitMQConnection, dead_letter_queue, queue_names, topology
 from flows.lifecycle import one_line_errors
+from flows.logs import say
 from flows.settings import Settings
 from models import DOCUMENT_TYPES, Version
 from models.dead_letters import OWN_HEADERS
@@ -38,7 +39,7 @@ def main() -> int:
                 replayed, superseded = replay(connection.get_channel(), settings, store)
         except ConnectionError as error:
             raise ConfigurationError(str(error)) from error
-    print(f"dead letters: {replayed} put back, {superseded} superseded and discarded")
+    say(f"dead letters: {replayed} put back, {superseded} superseded and discarded")
     return 0
 
 
@@ -67,12 +68,10 @@ def replay(
         version = _version(headers, properties)
         if version is not None and version.time >> 32 < oldest:
             # Its document may have been deleted so long ago that no tombstone tells of it.
-            print(
-                "older than the tombstones, left where it is: make reconcile repairs its document"
-            )
+            say("older than the tombstones, left where it is: make reconcile repairs its document")
             channel.basic_publish("", dlq, body or b"", properties, mandatory=True)
         elif key and store and version is not None and store.read([key])[key].version > version:
-            print(f"superseded by a newer version: {key.type} {key.entry_id}")
+            say(f"superseded by a newer version: {key.type} {key.entry_id}")
             superseded += 1
         else:
             index = partition_of(*key, len(queues)) if key else 0

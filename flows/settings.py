@@ -19,6 +19,7 @@ from connectors.qdrant import QdrantSettings
 from connectors.rabbitmq import RabbitMQSettings
 from flows.embedding.embedder import locate_model
 from flows.embedding.precision import PRECISIONS
+from flows.logs import configure_logging
 from models.errors import ConfigurationError
 
 VARIABLES = (
@@ -143,11 +144,7 @@ class Settings:
 
     def configure_logging(self) -> None:
         """Log to standard error, one line for each record."""
-        logging.basicConfig(
-            level=self.log_level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
-        )
-        for noisy in ("pika", "httpx", "sentence_transformers", "transformers", "qdrant_client"):
-            logging.getLogger(noisy).setLevel(logging.CRITICAL)
+        configure_logging(self.log_level)
 
 
 def _warn_of_open_secrets(file: Path) -> None:

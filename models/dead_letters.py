@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from models.events import Delivery, Message
+from models.shown import shown
 from models.version import Version
 
 OWN_HEADERS = ("reason", "stage", "queue", "failed_at", "document_type", "document_id")
@@ -63,9 +64,8 @@ class DeadLetter:
 
 
 def describe(error: BaseException) -> str:
-    """The error in one line of at most 500 characters."""
-    text = " ".join(f"{type(error).__name__}: {error}".split())
-    return text.encode("utf-8", "replace").decode()[:_MAX_REASON]
+    """The error in one line of at most 500 characters, fit to be shown."""
+    return shown(" ".join(f"{type(error).__name__}: {error}".split()), _MAX_REASON)
 
 
 def _carried(headers: Mapping[Any, Any]) -> dict[str, Any]:

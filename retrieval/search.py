@@ -2,8 +2,6 @@
 
 import argparse
 import dataclasses
-import json
-import os
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -13,9 +11,11 @@ from rich.text import Text
 
 from connectors.qdrant import STORE_ERRORS, one_line, open_reader
 from flows.embedding.embedder import Embedder
+from flows.logs import complain, say
 from flows.settings import Settings
 from models import DOCUMENT_TYPES, Repository
 from models.errors import ConfigurationError, OtherModelError, StoreUnavailableError
+from models.shown import shown, shown_as_json
 from retrieval.client import Hit, RetrievalClient
 
 _LINES = 4
@@ -25,7 +25,7 @@ _INDENT = " " * 8
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the best hits and return 0, or print one line on stderr and return 1."""
     options = _options(arguments)
-    query = " ".join(options.query) or os.environ.get("q", "")  # noqa: SIM112 (make search q="…")
+    query = " ".join(options.query)
     if not query.strip():
         return _fail('no query: python -m retrieval.search "…", or make search q="…"')
     try:
@@ -41,23 +41,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except STORE_ERRORS as error:
         return _fail(f"Qdrant: {one_line(error)}")
     if options.json:
-        print(json.dumps([dataclasses.asdict(hit) for hit in hits], ensure_ascii=False, indent=2))
+        print(shown_as_json([dataclasses.asdict(hit) for hit in hits]))
     elif hits:
         print_hits(Console(), hits)
     else:
-        print("no hits")
+        say("no hits")
     return 0
 
 
 def print_hits(console: Console, hits: Sequence[Hit], lines: int = _LINES) -> None:
     """Show hits best first: score, what and where, and the first lines of the chunk."""
     for hit in hits:
-        heading = Text.assemble((f"{hit.score:6.3f}  ", "bold green"), (hit.type, "cyan"))
+        heading = Text.assemble((f"{hit.score:6.3f}  ", "bold green"), (shown(hit.type), "cyan"))
         for part in (hit.name or hit.platform, hit.author_id, hit.path):
             if part:
-                heading.append(" · ", "dim").append(part)
+                heading.append(" · ", "dim").append(shown(part))
         if hit.link:
-            heading.append(f"  {hit.link}", "dim")
+            heading.append(f"  {shown(hit.link)}", "dim")
         for line in [
             heading,
             *(Text(_INDENT).append_text(line) for line in _excerpt(console, hit, lines)),
@@ -71,10 +71,11 @@ def _excerpt(console: Console, hit: Hit, lines: int) -> list[Text]:
     """The first lines of a chunk: of code as they are, of prose filled anew."""
     if hit.type == Repository.type:
         code = textwrap.dedent(hit.content.expandtabs(4)).splitlines()
-        return [Text(line) for line in code if line.strip()][:lines]
+        return [Text(shown(line)) for line in code if line.strip()][:lines]
     # What counts is the width in cells, which for Chinese is two a character.
     width = console.width - len(_INDENT)
-    return list(Text(" ".join(hit.content.split())).wrap(console, width))[:lines]
+    prose = Text(shown(" ".join(hit.content.split()), limit=10_000))
+    return list(prose.wrap(console, width))[:lines]
 
 
 def _search(query: str, options: argparse.Namespace) -> list[Hit]:
@@ -93,7 +94,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m retrieval.search",
         description="Search the stored chunks by meaning, also beside a running features flow.",
     )
-    parser.add_argument("query", nargs="*", help="the question (default: the variable q)")
+    parser.add_argument("query", nargs="*", help="the question")
     parser.add_argument("--limit", type=int, default=5, help="number of hits (default: 5)")
     parser.add_argument(
         "--type", action="append", default=[], choices=list(DOCUMENT_TYPES), help="may be repeated"
@@ -104,7 +105,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _fail(message: str) -> int:
-    print(message, file=sys.stderr)
+    complain(message)
     return 1
 
 

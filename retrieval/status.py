@@ -20,9 +20,11 @@ from rich.text import Text
 
 from connectors.qdrant import STORE_ERRORS, one_line, open_reader
 from connectors.rabbitmq import RabbitMQConnection, dead_letter_queue, queue_names
+from flows.logs import complain
 from flows.settings import Settings
 from models import DOCUMENT_TYPES
 from models.errors import ConfigurationError, StoreUnavailableError
+from models.shown import shown
 
 _TIMEOUT_MS: Final = 2000
 _UNKNOWN: Final = "–"
@@ -38,7 +40,7 @@ def main() -> int:
     try:
         settings = Settings.from_env()
     except ConfigurationError as error:
-        print(error, file=sys.stderr)
+        complain(error)
         return 1
     console = Console(highlight=False)
     problems: list[str] = []
@@ -47,9 +49,9 @@ def main() -> int:
     stored = _store(settings, problems)
     console.print(_documents(sources, stored))
     console.print(_depths(queues))
-    console.print(Text.assemble(("capture  ", "bold"), capture))
+    console.print(Text.assemble(("capture  ", "bold"), shown(capture)))
     for problem in problems:
-        console.print(Text(problem, "red"), soft_wrap=True)
+        console.print(Text(shown(problem), "red"), soft_wrap=True)
     return 1 if problems else 0
 
 
@@ -156,7 +158,7 @@ def _documents(sources: Counts, stored: Mapping[str, Counts]) -> Table:
 
 def _depths(queues: Mapping[str, str]) -> Text:
     width = max(map(len, queues))
-    lines = (f"{name:<{width}}  {depth}" for name, depth in queues.items())
+    lines = (shown(f"{name:<{width}}  {depth}") for name, depth in queues.items())
     return Text("\n".join(lines) + "\n")
 
 

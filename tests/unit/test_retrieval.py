@@ -269,7 +269,7 @@ class TestCommands:
         [
             ({}, [], "no query"),
             ({}, ["ships"], "nothing stored yet"),
-            ({"q": "ships"}, [], "nothing stored yet"),
+            ({"q": "ships"}, [], "no query"),
             ({"QDRANT_URL": f"http://127.0.0.1:{CLOSED_PORT}"}, ["ships"], "refused"),
             ({"QDRANT_URL": "nonsense"}, ["ships"], "QDRANT_URL"),
             ({"RABBITMQ_PORT": "x"}, ["ships"], "RABBITMQ_PORT"),

@@ -1,0 +1,59 @@
+"""Lines for people: what commands print, and logs. None holds an order to the terminal."""
+
+import logging
+import sys
+from types import TracebackType
+
+from typing_extensions import override
+
+from models.shown import shown
+
+_NOISY = ("pika", "httpx", "sentence_transformers", "transformers", "qdrant_client")
+
+
+def say(text: object) -> None:
+    """Print one line of a command's answer."""
+    print(shown(text))
+
+
+def complain(text: object) -> None:
+    """Print one line on standard error."""
+    print(shown(text), file=sys.stderr)
+
+
+def configure_logging(level: str) -> None:
+    """Log to standard error, one line for each record."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(SafeFormatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
+    logging.basicConfig(level=level, handlers=[handler])
+    for name in _NOISY:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+class SafeFormatter(logging.Formatter):
+    """One line for each record, whatever a document put into it; a traceback is indented below,
+    so that no line of it can pass for a record.
+    """
+
+    @override
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """The line."""
+        return shown(super().formatMessage(record))
+
+    @override
+    def formatException(
+        self,
+        ei: tuple[type[BaseException], BaseException, TracebackType | None]
+        | tuple[None, None, None],
+    ) -> str:
+        """The traceback."""
+        return _indented(super().formatException(ei))
+
+    @override
+    def formatStack(self, stack_info: str) -> str:
+        """The stack."""
+        return _indented(stack_info)
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"    {shown(line)}" for line in text.split("\n"))
