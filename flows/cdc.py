@@ -16,7 +16,7 @@ from bytewax.outputs import Sink
 
 from connectors.mongodb import MongoChangeStreamSource
 from connectors.rabbitmq import RabbitMQSink, dead_letter_queue, queue_names, topology
-from flows.lifecycle import collect_rarely, drain_on_signals, one_line_errors
+from flows.lifecycle import StopSignal, collect_rarely, drain_on_signals, one_line_errors
 from flows.operators.attempt import attempt, bury
 from flows.operators.encode import encode, removal, unencodable
 from flows.operators.publish import publish
@@ -81,7 +81,7 @@ def flow() -> Dataflow:
         settings = Settings.from_env()
     settings.configure_logging()
     collect_rarely()
-    stopping = threading.Event()
+    stopping = StopSignal()
     changes = source(settings, stopping)
     messages = sink(settings)
 

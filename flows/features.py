@@ -26,7 +26,7 @@ from connectors.rabbitmq import (
     topology,
 )
 from flows.embedding.embedder import ChunkingEmbedder, Embedder, lazily
-from flows.lifecycle import collect_rarely, drain_on_signals, one_line_errors
+from flows.lifecycle import StopSignal, collect_rarely, drain_on_signals, one_line_errors
 from flows.metrics import totals
 from flows.operators.attempt import attempt, bury
 from flows.operators.index import Indexed, Indexer, IndexStep
@@ -149,7 +149,7 @@ def source(
 def assemble(settings: Settings, model_and_store: ModelAndStore) -> Dataflow:
     """The dataflow from the real broker to a model and a store; a signal ends it."""
     collect_rarely()
-    stopping = threading.Event()
+    stopping = StopSignal()
     deliveries = source(settings, stopping, model_and_store.load)
     dead_letters = RabbitMQSink(settings.rabbitmq, topology(settings.queue, settings.partitions))
 

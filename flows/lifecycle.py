@@ -4,12 +4,16 @@ import atexit
 import gc
 import logging
 import os
+import select
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType, TracebackType
+from types import TracebackType
+from typing import NoReturn
+
+from typing_extensions import override
 
 from flows.logs import complain
 from models.errors import ConfigurationError, ConnectorFailedError
@@ -39,8 +43,22 @@ def collect_rarely() -> None:
     gc.set_threshold(100_000, 50, 100)
 
 
+class StopSignal(threading.Event):
+    """Set by SIGTERM or SIGINT; the sources look at it before each batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = False
+        """Whether a source has looked: before that, nothing can be in flight."""
+
+    @override
+    def is_set(self) -> bool:
+        self.begun = True
+        return super().is_set()
+
+
 def drain_on_signals(
-    stopping: threading.Event, finish: Callable[[], None], close: Callable[[], None] = lambda: None
+    stopping: StopSignal, finish: Callable[[], None], close: Callable[[], None] = lambda: None
 ) -> None:
     """Let SIGTERM and SIGINT end the dataflow that is about to run.
 
@@ -48,7 +66,9 @@ def drain_on_signals(
     2. the dataflow is complete, its process comes to its end
     3. `finish` acknowledges and stores what step 1 has written; not after an error
 
-    What cannot be written within eight seconds is left to redelivery, as after a kill -9.
+    What cannot be written within eight seconds is left to redelivery, as after a kill -9. Before
+    the first batch there is nothing to write, and the process ends at once: while it loads its
+    model, or waits for the other processes of a cluster.
 
     :param stopping: read by the sources
     :param finish: runs when the dataflow has ended by a signal and without an error; what it
@@ -56,15 +76,6 @@ def drain_on_signals(
     :param close: runs last, also after an error
     """
     failed = threading.Event()
-
-    def stop(signum: int, _frame: FrameType | None) -> None:
-        if stopping.is_set():
-            os._exit(128 + signum)
-        stopping.set()
-        log.info("stopping: finishing what is in flight")
-        watchdog = threading.Timer(GRACE_S, _leave)
-        watchdog.daemon = True
-        watchdog.start()
 
     def on_error(
         kind: type[BaseException], error: BaseException, traceback: TracebackType | None
@@ -89,18 +100,43 @@ def drain_on_signals(
                 finish()
         except Exception as error:  # noqa: BLE001 (an exit code is all that is left to give)
             on_error(type(error), error, error.__traceback__)
-            logging.shutdown()
-            os._exit(1)
+            _leave(1)
         close()
 
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
+    _on_signals(lambda signals: _stop(stopping, signals))
     sys.excepthook = on_error
     atexit.register(at_exit)
     log.info("ready: SIGTERM ends this flow in good order")
 
 
-def _leave() -> None:
+def _on_signals(react: Callable[[int], None]) -> None:
+    """Call `react` in a thread of its own with a file that holds the numbers of the signals.
+
+    Not a handler: Python runs those in the main thread, which does not come by while Bytewax waits
+    for the other processes of a cluster.
+    """
+    signals, wakeup = os.pipe()
+    os.set_blocking(wakeup, False)
+    signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    threading.Thread(target=react, args=(signals,), name="signals", daemon=True).start()
+
+
+def _stop(stopping: StopSignal, signals: int) -> None:
+    """Wait for a signal; then give the dataflow its grace, which a second signal ends."""
+    os.read(signals, 1)
+    stopping.set()
+    if not stopping.begun:
+        log.info("stopping: nothing is in flight yet")
+        _leave(0)
+    log.info("stopping: finishing what is in flight")
+    if select.select([signals], [], [], GRACE_S)[0]:
+        _leave(128 + os.read(signals, 1)[0])
     log.warning("still busy after %.0f s: what is not acknowledged comes again", GRACE_S)
+    _leave(0)
+
+
+def _leave(code: int) -> NoReturn:
     logging.shutdown()
-    os._exit(0)
+    os._exit(code)

@@ -3,7 +3,6 @@
 change stream → encode → queue → decode → clean → chunk → index
 """
 
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +12,7 @@ from bytewax.outputs import Sink
 
 from flows import cdc
 from flows import features as features_flow
-from flows.lifecycle import collect_rarely, drain_on_signals, one_line_errors
+from flows.lifecycle import StopSignal, collect_rarely, drain_on_signals, one_line_errors
 from flows.operators.index import IndexStep
 from flows.settings import Settings
 from flows.text.chunk import Chunker
@@ -42,7 +41,7 @@ def flow() -> Dataflow:
         settings = Settings.from_env()
     settings.configure_logging()
     collect_rarely()
-    stopping = threading.Event()
+    stopping = StopSignal()
     model_and_store = features_flow.ModelAndStore(settings)
     changes = cdc.source(settings, stopping)
     deliveries = features_flow.source(settings, stopping, model_and_store.load)

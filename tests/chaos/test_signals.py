@@ -2,16 +2,19 @@
 line."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
+from ops.local_server import free_port
 from tests.chaos.harness import Flows, Load, queue_depth, settle
 from tests.chaos.proxy import Proxy
 from tests.conftest import Place
-from tests.processes import ROOT
+from tests.processes import ROOT, FlowProcess
 
 
 @pytest.mark.parametrize("interval", ["1", "10"])
@@ -46,6 +49,33 @@ def test_sigterm_while_the_broker_is_away_ends_in_time(place: Place) -> None:
             started = time.monotonic()
             assert set(flows.stop().values()) == {0}
             assert time.monotonic() - started < 20
+
+
+NOWHERE = {"MONGO_DATABASE_HOST": "mongodb://127.0.0.1:1", "RABBITMQ_PORT": "1"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_process_that_waits_for_its_cluster_ends_at_once(tmp_path: Path, number: int) -> None:
+    """Its main thread is in Bytewax, where no handler of Python runs."""
+    waiting = ["-i", "0", "-a", f"127.0.0.1:{free_port()};127.0.0.1:{free_port()}"]
+    with FlowProcess("flows.cdc", NOWHERE, tmp_path / "cdc.log", waiting) as flow:
+        flow.wait_ready()
+        time.sleep(1)
+        flow.check()
+        flow.process.send_signal(number)
+        assert flow.process.wait(3) == 0
+        assert "nothing is in flight yet" in flow.output()
+
+
+def test_sigterm_while_the_model_is_loaded_ends_at_once(tmp_path: Path) -> None:
+    with FlowProcess("tests.slow_to_load", NOWHERE, tmp_path / "features.log") as flow:
+        flow.wait_ready()
+        while "loading" not in flow.output():
+            flow.check()
+            time.sleep(0.05)
+        flow.process.terminate()
+        assert flow.process.wait(3) == 0
+        assert "nothing is in flight yet" in flow.output()
 
 
 SETTINGS = {
