@@ -112,12 +112,12 @@ def _report(table: str, arguments: argparse.Namespace) -> str:
     return f"""# Soak
 
 Made by `python -m tests.chaos.soak {given}`.
-A kill is a SIGKILL whose exit code was seen, of either flow, and where two processes of
-the features flow share a server (Qdrant's engine behind its gRPC services, see
-`tests/qdrant_server.py`) also of that. Counted in points, once all changes have arrived.
-Lost: a fresh sync has it, the store does not. Stale: another payload or vector.
-Resurrected: of a document that MongoDB does not have. Duplicated: too many of one that
-it has.
+A kill is a SIGKILL that was confirmed by the exit code -9. Either flow is killed; if two
+processes of the features flow share a Qdrant server (Qdrant's storage engine as a gRPC
+server, see `tests/qdrant_server.py`), that server is killed as well. Points are counted
+once all changes have arrived. Lost: a fresh sync has the point, and the store does not.
+Stale: its payload or vector differs. Resurrected: MongoDB does not have its document.
+Duplicated: a document has more points than a fresh sync gives it.
 
 {table}"""
 
