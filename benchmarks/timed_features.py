@@ -1,6 +1,6 @@
 """`flows.features` that writes down what it did when; run by the rows, not by people.
 
-`BENCH_LOG`: file that gets a JSON line before the first and behind each batch: the moment, and up
+`BENCH_LOG`: file that gets a JSON line before the first and after each batch: the moment, and up
 to then chunks embedded, documents, seconds that the store took. `BENCH_EMBEDDER=hashing`: without
 the model. `BENCH_STORE=none`: a store that keeps nothing, to see everything else; `memory`: one
 that writes no file.

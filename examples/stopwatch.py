@@ -38,8 +38,8 @@ class Write:
 class Stopwatch:
     """A thread that looks for the records of writes in the embedded store every 10 ms.
 
-    The record of a document is written behind its chunks, so what has its record is searchable. It
-    reads the store's own files: a copy for every look would cost more than the pipeline.
+    The record of a document is written after its chunks, so a document with a record is searchable.
+    It reads the store's own files: a copy for every look would cost more than the pipeline.
     """
 
     path: Path

@@ -20,7 +20,7 @@ from models.errors import ConfigurationError, ConnectorFailedError
 from models.shown import shown
 
 GRACE_S = 8.0
-"""From the signal to the end, whatever is still in flight."""
+"""The longest time from the signal to the end, even if work is still in flight."""
 
 log = logging.getLogger("flows")
 
@@ -37,8 +37,8 @@ def one_line_errors() -> Iterator[None]:
 def collect_rarely() -> None:
     """Have Python look for garbage a hundred times less often.
 
-    What a flow makes lives for milliseconds and is in no cycle. The search costs three per cent of
-    the capture, and the features flow the more the larger an embedded store is.
+    The objects of a flow live for milliseconds and are in no cycle. The search costs the capture
+    flow three per cent, and it costs the features flow more, the larger the embedded store is.
     """
     gc.set_threshold(100_000, 50, 100)
 
@@ -62,17 +62,17 @@ def drain_on_signals(
 ) -> None:
     """Let SIGTERM and SIGINT end the dataflow that is about to run.
 
-    1. the signal sets `stopping`, the sources end, what is in flight is written
-    2. the dataflow is complete, its process comes to its end
-    3. `finish` acknowledges and stores what step 1 has written; not after an error
+    1. the signal sets `stopping`, the sources end, and everything in flight is written
+    2. the dataflow is complete, and its process is about to exit
+    3. `finish` acknowledges and stores what step 1 has written, unless there was an error
 
-    What cannot be written within eight seconds is left to redelivery, as after a kill -9. Before
+    Work that takes longer than eight seconds is left to redelivery, as after a kill -9. Before
     the first batch there is nothing to write, and the process ends at once: while it loads its
     model, or waits for the other processes of a cluster.
 
     :param stopping: read by the sources
-    :param finish: runs when the dataflow has ended by a signal and without an error; what it
-        raises is exit code 1
+    :param finish: runs if a signal has ended the dataflow and there was no error; if it raises,
+        the exit code is 1
     :param close: runs last, also after an error
     """
     failed = threading.Event()

@@ -1,9 +1,9 @@
-"""Every queue on the broker."""
+"""The queues on the broker, and their arguments."""
 
 from typing import Any
 
 DELIVERY_LIMIT = 20
-"""High, because a crash of the consumer counts a delivery for every unacknowledged message."""
+"""High, because a crash of the consumer counts one delivery for every unacknowledged message."""
 
 
 def queue_names(queue: str, partitions: int) -> list[str]:
@@ -12,7 +12,7 @@ def queue_names(queue: str, partitions: int) -> list[str]:
 
 
 def dead_letter_queue(queue: str) -> str:
-    """The one dead-letter queue behind all partitions."""
+    """The one dead-letter queue of all partitions."""
     return f"{queue}.dlq"
 
 

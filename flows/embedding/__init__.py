@@ -1,1 +1,1 @@
-"""Work with the model: texts to vectors, in the precision that the hardware is fast at."""
+"""The model: texts to vectors, in the precision that the hardware is fast at."""

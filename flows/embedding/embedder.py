@@ -20,20 +20,20 @@ T = TypeVar("T")
 Vectors = npt.NDArray[np.float32]
 
 TOKENS_PER_BATCH = 4096
-"""Padded tokens in one forward pass: enough to fill two to sixteen cores, little to waste."""
+"""Padded tokens in one forward pass: enough for two to sixteen cores, with little padding."""
 
 
 TOKENS_PER_THREAD = 128
-"""A forward pass of fewer tokens is for one thread: waiting for a second one costs it more than
-that one does, above all where other programs want the same cores."""
+"""A forward pass of fewer tokens gets one thread: waiting for a second one takes longer than it
+saves, above all if other programs want the same cores."""
 
 
 class TextEmbedder(Protocol):
-    """What the flow needs of an embedder; tests bring a hashing one."""
+    """The part of an embedder that the flow needs; tests use a hashing one."""
 
     @property
     def name(self) -> str:
-        """Identifies model and precision: vectors of different names are not mixed."""
+        """Identifies model and precision; vectors of different names are not comparable."""
         ...
 
     @property
@@ -47,7 +47,7 @@ class TextEmbedder(Protocol):
 
 
 class ChunkingEmbedder(TextEmbedder, Protocol):
-    """An embedder that says how its texts are to be cut."""
+    """An embedder that also says how to cut its texts."""
 
     @property
     def tokenizer(self) -> "Tokenizer":
@@ -81,7 +81,7 @@ class Embedder:
 
     @property
     def name(self) -> str:
-        """Model and, where it is not float32, precision."""
+        """The model, and its precision unless that is float32."""
         self.load()
         return precisions.model_name(self._base_name, self._precision)
 
@@ -93,13 +93,13 @@ class Embedder:
 
     @property
     def max_tokens(self) -> int:
-        """Tokens that the model reads of a text, its special tokens not counted."""
+        """The tokens of a text that the model reads, without its special tokens."""
         self.load()
         return int(self._model.max_seq_length) - int(self._tokenizer.num_special_tokens_to_add())
 
     @property
     def tokenizer(self) -> "Tokenizer":
-        """A tokenizer of its own for the caller, which neither truncates nor pads."""
+        """A copy of the tokenizer for the caller, which neither truncates nor pads."""
         from tokenizers import Tokenizer
 
         self.load()
@@ -109,9 +109,9 @@ class Embedder:
         return copy
 
     def load(self) -> None:
-        """Load the model, if that is still to be done.
+        """Load the model, unless it is loaded.
 
-        :raises UnusableModelError: there is none, or not for this device and precision
+        :raises UnusableModelError: there is none, or it cannot use this device or precision
         """
         with self._lock:
             if self._model is not None:

@@ -1,4 +1,4 @@
-"""The numbers that a model computes with: the fastest kind that leaves its vectors as they are."""
+"""The numbers that a model computes with: the fastest kind that does not change its vectors."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ BFLOAT16 = "bfloat16"
 PRECISIONS = (FLOAT32, FLOAT16, BFLOAT16)
 
 LEAST_COSINE = 0.999
-"""Between the vectors of a text in float32 and in another precision."""
+"""The least cosine between the vectors of a text in float32 and in another precision."""
 
 _TEXTS = (
     "Change streams report every insert, update and delete in the order of their commits.",
@@ -25,13 +25,13 @@ _TEXTS = (
 
 
 def candidates(device: str = "auto") -> tuple[str, ...]:
-    """Precisions that the hardware is faster at than at float32, the more exact one first.
+    """The precisions in which the hardware is faster than in float32, the more exact one first.
 
-    By its instructions, not by a clock: the same machine must always answer the same, since
-    another precision means other vectors. float16 keeps three bits more than bfloat16 at the
-    same speed, but only numbers up to 65504. A processor that has bfloat16 or float16 without
-    AMX tiles gains nothing: 0.75 and 1.0 times the speed of float32, measured on all-MiniLM-L6-v2
-    with oneDNN 3.12 held to those instructions (`ONEDNN_MAX_CPU_ISA`).
+    They follow from its instructions, not from a measurement: the same machine must always get the
+    same answer, since another precision means other vectors. float16 keeps three bits more than
+    bfloat16 at the same speed, but only numbers up to 65504. A processor that has bfloat16 or
+    float16 without AMX tiles gains nothing: 0.75 and 1.0 times the speed of float32, measured on
+    all-MiniLM-L6-v2 with oneDNN 3.12 held to those instructions (`ONEDNN_MAX_CPU_ISA`).
 
     :param device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`
     """
@@ -76,12 +76,12 @@ def load(
 
 
 def model_name(base: str, precision: str) -> str:
-    """Name of a model's vectors: of another name, they are others."""
+    """The name of the vectors of a model in a precision."""
     return base if precision == FLOAT32 else f"{base}/{precision}"
 
 
 def names_of_the_model(name: str) -> list[str]:
-    """A model's vectors in all precisions: to a search they are the same, to the flow not."""
+    """The names of a model in all precisions, which a search treats alike and the flow does not."""
     base, _, precision = name.rpartition("/")
     base = base if precision in PRECISIONS else name
     return [model_name(base, each) for each in PRECISIONS]

@@ -1,1 +1,1 @@
-"""Pure steps, and the operators that they are made of."""
+"""The steps of a dataflow, and the operators that they are made of."""

@@ -1,4 +1,4 @@
-"""`attempt`: a step whose failures are a stream of their own."""
+"""`attempt`: a step whose failures are a separate stream."""
 
 from dataclasses import dataclass
 
@@ -31,12 +31,12 @@ def attempt(
     dead: Callable[[X, Exception], DeadLetter],
     instead: Callable[[X], Y | None] | None = None,
 ) -> Attempt[Y]:
-    """Map each item; an item whose step raises becomes a dead letter, its neighbours go on.
+    """Map each item; one whose step raises becomes a dead letter, and the others go on.
 
-    :param step: the mapping; any `Exception` that it raises is taken as the item's own fault, so
-        it must not talk to anything that can be away
+    :param step: the mapping; any `Exception` that it raises counts as the fault of the item, so it
+        must not call a system that can be away
     :param dead: makes the dead letter of an item and its exception
-    :param instead: what goes on in the place of a failed item, if anything; it keeps the order
+    :param instead: makes the item that replaces a failed one, in its place; None for nothing
     :returns: `oks`, in the order of `up`, and `errs`
     """
 
@@ -62,7 +62,7 @@ def _is_dead(item: object) -> bool:
 
 
 def bury(queue: str) -> Callable[[DeadLetter], Message]:
-    """The step from a dead letter to its message; counts it."""
+    """The step that counts a dead letter and makes its message."""
 
     def step(letter: DeadLetter) -> Message:
         DEAD_LETTERS.labels(letter.stage).inc()

@@ -1,4 +1,4 @@
-"""The capture side's pure steps: a change to its message, and its place among the queues."""
+"""The pure steps of the capture side: a change becomes a message for the queue of its document."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,16 +7,16 @@ from models.dead_letters import describe
 from models.identity import partition_of
 
 MAX_MESSAGE_BYTES = 16 * 2**20
-"""`max_message_size` of a RabbitMQ 4 that nobody has configured."""
+"""The default of RabbitMQ 4 for `max_message_size`."""
 
 
 def encode(queues: Sequence[str]) -> Callable[[CapturedChange], list[Message]]:
     """The encode step.
 
     :param queues: one name for each partition
-    :returns: maps a change to one message for the queue of its document; the drop of a collection
-        to one for every queue, since its documents are in all of them. Raises ValueError for what
-        no broker would take.
+    :returns: maps a change to one message for the queue of its document, and the drop of a
+        collection to one for every queue, since its documents are in all of them. Raises
+        ValueError for a message that no broker would take.
     """
 
     def step(change: CapturedChange) -> list[Message]:
@@ -36,8 +36,8 @@ def encode(queues: Sequence[str]) -> Callable[[CapturedChange], list[Message]]:
 
 
 def removal(queues: Sequence[str]) -> Callable[[CapturedChange], list[Message]]:
-    """What goes out in the place of a change that has no message: its older versions must not
-    stay behind, as they would not after a fresh sync.
+    """The step that replaces a change without a message by a delete: a fresh sync would not store
+    its document, so an older version must not stay.
     """
     step = encode(queues)
     return lambda change: step(change._replace(op="delete", document=None))

@@ -1,1 +1,1 @@
-"""Work on text, pure: cleaning prose, and cutting texts where their structure allows it."""
+"""Pure functions on text: cleaning prose, and cutting texts where their structure allows it."""

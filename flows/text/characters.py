@@ -56,7 +56,7 @@ _STRAY_JOINER = re.compile(
 )
 r"""A joiner that joins nothing: 'a\u200db'; not in emoji and scripts that need it."""
 _STRAY_TAG_CHARACTER = re.compile("(?<![\U0001f3f4\U000e0020-\U000e007f])[\U000e0000-\U000e007f]+")
-r"""Text in invisible letters: 'a\U000e0041'; not those behind a black flag, which name a region."""
+r"""Text in invisible letters: 'a\U000e0041'; not those after a black flag, which name a region."""
 _DECOMPOSED = re.compile(
     "\\w[\u0300-\u036f\u3099\u309a]{1,4}(?![\u0300-\u036f\u3099\u309a])"
     "|[\u1100-\u1112][\u1161-\u1175][\u11a8-\u11c2]?"

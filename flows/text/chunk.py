@@ -45,24 +45,24 @@ text inserted in front of a boundary leaves it a boundary."""
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A chunk, as the place where it stands."""
+    """The place of a chunk in its text."""
 
     start: int
-    """The first character's offset in the text given."""
+    """The offset of the first character."""
 
     end: int
-    """The offset behind the last character."""
+    """The offset after the last character."""
 
 
 class Chunker:
     """Cuts texts for one model.
 
-    Of a text of more than one chunk, most chunks have between a quarter and all of `max_tokens`.
+    If a text has several chunks, most of them have between a quarter of `max_tokens` and all of it.
     The same text always gives the same chunks, in every process.
 
-    :param tokenizer: of the embedding model; it is copied, the copy neither truncates nor pads
-    :param max_tokens: what a chunk may have, counted on its own text without special tokens. Only
-        a single character that makes more tokens than that exceeds it.
+    :param tokenizer: of the embedding model; it is copied, and the copy neither truncates nor pads
+    :param max_tokens: the most tokens of a chunk, counted on its own text without special tokens.
+        Only a single character of more tokens exceeds it.
     :raises ValueError: `max_tokens` is below 1
     """
 
@@ -244,7 +244,7 @@ r"""Lines without a word, up to the first that has one: '\n  \n    x = 1'."""
 
 
 def _piece_end(text: str, begin: int) -> int:
-    """Return where to end a piece: behind white space or, failing that, anywhere."""
+    """Return where to end a piece: after white space or, failing that, anywhere."""
     limit = begin + _PIECE
     if limit >= len(text):
         return len(text)

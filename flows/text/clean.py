@@ -1,8 +1,8 @@
-"""Cleaning of prose: what is left is what an author would read aloud, and the code they quote.
+"""Cleaning of prose: it keeps the words that an author would read aloud, and the code they quote.
 
-Nothing here knows a language. Noise is taken away by name (a tag, an emphasis mark, a zero-width
-character) and everything else stays, letter case included: dropping "non-ASCII" would destroy every
-language but English.
+Nothing here knows a language. Noise is removed by name (a tag, an emphasis mark, a zero-width
+character), and everything else stays, letter case included: dropping "non-ASCII" characters would
+destroy every language except English.
 
 Every pattern of its parts is linear: an attempt that fails ends at the character that can start the
 next.
@@ -50,7 +50,7 @@ def _valid(text: str) -> str:
 
 
 def _words_only(text: str) -> str:
-    """Give up on text that still changes: markup nested this deep was not written to be read."""
+    """Remove all marks from a text that still changes: nobody writes markup nested this deep."""
     return plain_whitespace(plain_characters(_ANY_MARKUP.sub(" ", text)))
 
 

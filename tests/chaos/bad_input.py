@@ -60,7 +60,7 @@ BODIES: dict[str, tuple[bytes, Ends]] = {
     "an empty object": (b"{}", "dead"),
     "cut off": (_VALID[:-5], "dead"),
     "two objects": (_VALID + _VALID, "dead"),
-    "rubbish behind it": (_VALID + b"\x00", "dead"),
+    "rubbish after it": (_VALID + b"\x00", "dead"),
     "a trailing comma": (_VALID[:-1] + b",}", "dead"),
     "single quotes": (_VALID.replace(b'"', b"'"), "dead"),
     "python": (b'{"type": "posts", "entry_id": "id", "content": None}', "dead"),

@@ -158,7 +158,7 @@ def test_a_drop_removes_what_is_not_newer(world: World) -> None:
 
 
 def test_a_half_written_change_leaves_no_orphan(world: World) -> None:
-    """Killed behind the new chunks: the record still names the old ones only."""
+    """Killed after the new chunks: the record still names only the old ones."""
     world.apply(change("a b", 1))
     store, finish = world.store, world.store.finish
     store.finish = lambda plans: (_ for _ in ()).throw(KeyboardInterrupt)  # type: ignore[method-assign]
@@ -258,7 +258,7 @@ class SlowEmbedder(HashingEmbedder):
 def test_a_consumer_that_was_cut_off_overwrites_nothing_newer(
     world: World, newer: str | None
 ) -> None:
-    """Its successor has the same change again, and the one behind it, before it is done."""
+    """Its successor gets the same change again, and the one after it, before it is done."""
     world.apply(change("a b", 1))
     successor = Indexer(world.store, HashingEmbedder())
     then = [change("a x", 2, redelivered=True), change(newer, 3)]
