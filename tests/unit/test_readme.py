@@ -14,6 +14,7 @@ from bytewax.visualize import to_mermaid
 
 from benchmarks import words
 from flows import pipeline
+from models import documents
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -91,6 +92,17 @@ def test_the_imports_of_every_example_exist(document: Path) -> None:
     for example in re.findall(r"```python\n(.*?)```", document.read_text(), re.DOTALL):
         for line in re.findall(r"^(?:from|import) .*$", example, re.MULTILINE):
             exec(line, {})
+
+
+def test_the_document_type_of_the_readme_can_be_pasted_as_it_is() -> None:
+    [example] = re.findall(r"```python\n(class Talk.*?)```", README.read_text(), re.DOTALL)
+    names: dict[str, Any] = dict(vars(documents))
+    try:
+        exec(example, names)
+        talk = names["Talk"].parse("1", {"content": {"slides": "a", "transcript": "b"}})
+    finally:
+        documents.DOCUMENT_TYPES.pop("talks", None)
+    assert [section.path for section in talk.sections] == ["transcript"]
 
 
 def _anchors(document: Path) -> set[str]:
