@@ -20,6 +20,7 @@ from flows.lifecycle import StopSignal, collect_rarely, drain_on_signals, one_li
 from flows.operators.attempt import attempt, bury
 from flows.operators.encode import encode, removal, unencodable
 from flows.operators.publish import publish
+from flows.recovery import check_recovery
 from flows.settings import Settings
 from models import DOCUMENT_TYPES, CapturedChange
 
@@ -84,6 +85,8 @@ def flow() -> Dataflow:
     stopping = StopSignal()
     changes = source(settings, stopping)
     messages = sink(settings)
+    with one_line_errors():
+        check_recovery("mongodb_change_stream", changes.list_parts())
 
     def finish() -> None:
         messages.check()

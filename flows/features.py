@@ -33,6 +33,7 @@ from flows.operators.index import Indexed, Indexer, IndexStep
 from flows.operators.index import index as index_step
 from flows.operators.prepare import chunk, clean, dead_at, decode, retract, undecodable
 from flows.operators.publish import publish
+from flows.recovery import check_recovery
 from flows.settings import Settings
 from flows.text.chunk import Chunker
 from models import DOCUMENT_TYPES, DeadLetter, Delivery
@@ -135,8 +136,11 @@ class ModelAndStore:
 def source(
     settings: Settings, stopping: threading.Event, before_consuming: Callable[[], None]
 ) -> RabbitMQSource:
-    """The queues that the settings name."""
-    return RabbitMQSource(
+    """The queues that the settings name.
+
+    :raises ConfigurationError: the recovery directory remembers other queues
+    """
+    deliveries = RabbitMQSource(
         settings.rabbitmq,
         settings.queue,
         settings.partitions,
@@ -144,6 +148,8 @@ def source(
         before_consuming=before_consuming,
         stopping=stopping,
     )
+    check_recovery("rabbitmq_queue", deliveries.list_parts())
+    return deliveries
 
 
 def assemble(settings: Settings, model_and_store: ModelAndStore) -> Dataflow:
@@ -165,5 +171,5 @@ def flow() -> Dataflow:
     """The dataflow that `bytewax.run` runs, from the environment."""
     with one_line_errors():
         settings = Settings.from_env()
-    settings.configure_logging()
-    return assemble(settings, ModelAndStore(settings))
+        settings.configure_logging()
+        return assemble(settings, ModelAndStore(settings))

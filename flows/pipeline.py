@@ -37,15 +37,14 @@ def build(
 
 def flow() -> Dataflow:
     """The dataflow that `bytewax.run` runs, from the environment."""
-    with one_line_errors():
-        settings = Settings.from_env()
-    settings.configure_logging()
     collect_rarely()
     stopping = StopSignal()
-    model_and_store = features_flow.ModelAndStore(settings)
-    changes = cdc.source(settings, stopping)
-    deliveries = features_flow.source(settings, stopping, model_and_store.load)
-
+    with one_line_errors():
+        settings = Settings.from_env()
+        settings.configure_logging()
+        model_and_store = features_flow.ModelAndStore(settings)
+        changes = cdc.source(settings, stopping)
+        deliveries = features_flow.source(settings, stopping, model_and_store.load)
     messages = cdc.sink(settings)
 
     def finish() -> None:

@@ -3,6 +3,7 @@ line."""
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -122,3 +123,50 @@ def test_a_queue_with_other_arguments_is_one_line_and_exit_code_1(place: Place) 
     assert result.returncode == 1
     assert "RABBITMQ_QUEUE_NAME" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_fewer_partitions_than_the_recovery_directory_remembers_is_one_line(place: Place) -> None:
+    """It was a panic at each start."""
+
+    def run(partitions: int) -> FlowProcess:
+        flows = Flows(place, partitions=partitions, recovery=True)
+        flows.start("features")
+        return flows.running["features"]
+
+    def wait_remembered(flow: FlowProcess, queue: str) -> None:
+        query = "SELECT count(*) FROM snaps WHERE state_key = ?"
+        [file] = (place.folder / "recovery-features").glob("*.sqlite3")
+        deadline = time.monotonic() + 30
+        while not sqlite3.connect(file).execute(query, [queue]).fetchone()[0]:
+            flow.check()
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+
+    with run(3) as flow:
+        wait_remembered(flow, f"{place.queue}.2")
+        assert flow.terminate() == 0
+    with run(2) as flow:
+        assert flow.process.wait(60) == 1
+        told = flow.output().splitlines()[-1]
+        assert f"{place.queue}.2" in told
+        assert "python -m bytewax.recovery" in told
+        assert "panicked" not in flow.output()
+    with run(4) as flow:
+        wait_remembered(flow, f"{place.queue}.3")
+        assert flow.terminate() == 0
+
+
+@pytest.mark.parametrize("module", ["flows.cdc", "flows.features", "flows.pipeline"])
+def test_a_recovery_directory_that_is_none_is_one_line(module: str, tmp_path: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "bytewax.run", module, "-s", "1", "-b", "0", "-r", str(tmp_path)],
+        cwd=ROOT,
+        env={**os.environ, **NOWHERE, "LOG_LEVEL": "ERROR"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert result.returncode == 1
+    [line] = result.stderr.strip().splitlines()
+    assert str(tmp_path) in line
