@@ -14,6 +14,7 @@ from pymongo import MongoClient
 
 from benchmarks.place import ROOT, Flow, Place, Servers, wait_for
 from benchmarks.report import Measured
+from connectors.mongodb import pipeline_name
 
 EVENTS: Final = 30_000
 TUTORIAL_EVENTS: Final = 600
@@ -84,7 +85,7 @@ def posts(count: int, seed: int = 7) -> list[dict[str, Any]]:
 def backlog(place: Place, events: int) -> dict[str, Any]:
     """Write events behind a checkpoint of the flow; returns the checkpoint."""
     checkpoints = _checkpoints(place)
-    name = {"_id": f"cdc/{place.database.name}"}
+    name = {"_id": pipeline_name(place.database.name, place.broker.virtual_host, place.queue)}
     with place.flow("flows.cdc", {"CDC_SNAPSHOT": "never"}):
         wait_for("a first checkpoint", lambda: checkpoints.find_one(name))
         place.database.posts.insert_one({"content": "so that there is a token"})

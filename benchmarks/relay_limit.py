@@ -15,6 +15,7 @@ import orjson
 import pika
 from pymongo import MongoClient
 
+from connectors.mongodb import pipeline_name
 from connectors.rabbitmq import topology
 
 WINDOW = 1000
@@ -166,7 +167,7 @@ KINDS = {
 def main(arguments: list[str]) -> None:
     kind, uri, database, checkpoint_database, port, queue, total = arguments
     checkpoints = MongoClient(uri)[checkpoint_database].checkpoints
-    token = checkpoints.find_one({"_id": f"cdc/{database}"})["token"]  # type: ignore[index]
+    token = checkpoints.find_one({"_id": pipeline_name(database, "/", queue)})["token"]  # type: ignore[index]
     with events(uri, database, token) as stream:
         KINDS[kind](stream, checkpoints, int(port), queue, int(total))
 

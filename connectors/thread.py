@@ -32,6 +32,7 @@ class ConnectorThread:
         self._work = work
         self._still_s = still_s
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._started = False
         self._closing = threading.Event()
         self._failure: Exception | None = None
         self._beats = 0
@@ -42,6 +43,7 @@ class ConnectorThread:
         """Start the work."""
         self._seen = (self._beats, time.monotonic())
         self._thread.start()
+        self._started = True
 
     def beat(self) -> None:
         """Note progress; called by the work itself."""
@@ -76,7 +78,7 @@ class ConnectorThread:
         """
         if self._failure is None:
             self._look()
-        if isinstance(self._failure, ConfigurationError):
+        if isinstance(self._failure, ConfigurationError | ConnectorFailedError):
             raise self._failure
         if self._failure is not None:
             raise ConnectorFailedError(_one_line(self._name, self._failure)) from self._failure
@@ -85,7 +87,7 @@ class ConnectorThread:
         now = time.monotonic()
         beats, at = self._seen
         self._seen = (self._beats, now)
-        if self.closing or not at:
+        if self.closing or not self._started:
             return
         if not self._thread.is_alive() and self._failure is None:
             self._failure = RuntimeError("it has ended by itself")

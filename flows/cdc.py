@@ -14,7 +14,7 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
-from connectors.mongodb import MongoChangeStreamSource
+from connectors.mongodb import MongoChangeStreamSource, pipeline_name
 from connectors.rabbitmq import RabbitMQSink, dead_letter_queue, queue_names, topology
 from flows.lifecycle import StopSignal, collect_rarely, drain_on_signals, one_line_errors
 from flows.operators.attempt import attempt, bury
@@ -64,6 +64,7 @@ def source(settings: Settings, stopping: threading.Event) -> MongoChangeStreamSo
         settings.mongo_database,
         tuple(DOCUMENT_TYPES),
         settings.mongo_checkpoint_database,
+        pipeline_name(settings.mongo_database, settings.rabbitmq.virtual_host, settings.queue),
         snapshot=settings.cdc_snapshot,
         on_lost_history=settings.cdc_on_lost_history,
         propagate_drops=settings.cdc_propagate_drops,

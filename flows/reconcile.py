@@ -31,7 +31,7 @@ from bytewax.testing import run_main
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-from connectors.mongodb import CODEC, operation_time, scan_documents, version_of
+from connectors.mongodb import cluster_time, find_again, scan_documents, version_of
 from connectors.qdrant import (
     STORE_ERRORS,
     QdrantStore,
@@ -198,7 +198,7 @@ class Run:
                 MongoClient[dict[str, Any]](settings.mongo_uri, serverSelectionTimeoutMS=5000)
             )
             # Read before the scan: a repair must lose against every change made since.
-            now: Timestamp = operation_time(mongo)
+            now = cluster_time(mongo, settings.mongo_database, next(iter(DOCUMENT_TYPES))).committed
             store = resources.enter_context(open_reader(settings.qdrant))
             names = settings.qdrant.collections
             store.collection_exists(names.tombstones)
@@ -215,25 +215,29 @@ class Run:
             self._embedder.name,
             sink if repair else Nowhere(),
             report,
-            partial(self._repair, mongo[settings.mongo_database], version_of(now)),
+            partial(self._repair, mongo, now),
         )
 
-    def _repair(self, database: Any, version: int, finding: Finding) -> Message | None:
-        """The message of a finding; none where the document is gone by now."""
-        key = finding.key
+    def _repair(
+        self, client: "MongoClient[dict[str, Any]]", now: Timestamp, finding: Finding
+    ) -> Message | None:
+        """The message of a finding, for which its document is read again; none where the document
+        is gone by now.
+        """
+        key, version = finding.key, version_of(now)
         queue = self._queues[partition_of(*key, len(self._queues))]
-        if finding.mongo_id is None:
-            body = {"type": key.type, "entry_id": key.entry_id}
-            now = Version(version, MAX_ORDINAL)
-            return ChangeEvent("repair", key.type, key.entry_id, now, body).to_message(queue)
-        documents = database.get_collection(key.type, codec_options=CODEC)
-        document = documents.find_one({"_id": finding.mongo_id[0]})
-        if document is None:
+        database = self._settings.mongo_database
+        document = find_again(client, database, *key, finding.mongo_id, now)
+        if document is not None:
+            change = CapturedChange(
+                "repair", key.type, version, document["_id"], document, ordinal=MAX_ORDINAL
+            )
+            return ChangeEvent.from_change(change).to_message(queue)
+        if finding.mongo_id is not None:
             return None
-        change = CapturedChange(
-            "repair", key.type, version, finding.mongo_id[0], document, ordinal=MAX_ORDINAL
-        )
-        return ChangeEvent.from_change(change).to_message(queue)
+        body = {"type": key.type, "entry_id": key.entry_id}
+        event = ChangeEvent("repair", key.type, key.entry_id, Version(version, MAX_ORDINAL), body)
+        return event.to_message(queue)
 
     def _end(self) -> None:
         """Print the report, wait until the repairs have arrived, and end the process."""

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from connectors.mongodb import pipeline_name
 from connectors.qdrant import STORE_ERRORS, one_line, open_reader
 from connectors.rabbitmq import RabbitMQConnection, dead_letter_queue, queue_names
 from flows.logs import complain
@@ -31,6 +32,8 @@ _UNKNOWN: Final = "–"
 _DOCUMENTS: Final = "in Qdrant"
 _CHUNKS: Final = "chunks"
 _TOMBSTONES: Final = "tombstones"
+# A standby notes every few seconds that it is there, the owner beats every two.
+_STANDBY_BEATS: Final = 8
 
 Counts = dict[str, int]
 
@@ -65,7 +68,10 @@ def _mongodb(settings: Settings, problems: list[str]) -> tuple[Counts, str]:
             database = client[settings.mongo_database]
             counts = {type_: database[type_].estimated_document_count() for type_ in DOCUMENT_TYPES}
             checkpoints = client[settings.mongo_checkpoint_database]["checkpoints"]
-            checkpoint = checkpoints.find_one({"_id": f"cdc/{settings.mongo_database}"})
+            name = pipeline_name(
+                settings.mongo_database, settings.rabbitmq.virtual_host, settings.queue
+            )
+            checkpoint = checkpoints.find_one({"_id": name})
     except PyMongoError as error:
         problems.append(_problem("MongoDB", error))
         return {}, _UNKNOWN
@@ -75,12 +81,26 @@ def _mongodb(settings: Settings, problems: list[str]) -> tuple[Counts, str]:
 def _position(checkpoint: Mapping[str, Any] | None) -> str:
     if checkpoint is None:
         return "no checkpoint yet: the first run of flows.cdc begins with a snapshot"
+    if "phase" not in checkpoint:
+        return f"about to begin; {_owner(checkpoint)}"
     age = datetime.now(timezone.utc) - checkpoint["updated_at"]
     phase = checkpoint["phase"]
     if phase == "snapshot" and checkpoint.get("collection"):
         phase = f"snapshot of {checkpoint['collection']}"
     # A flow with nothing to do stores its position every ten seconds.
-    return f"{phase}, checkpoint stored {max(0.0, age.total_seconds()):,.0f} s ago"
+    stored = f"checkpoint stored {max(0.0, age.total_seconds()):,.0f} s ago"
+    return f"{phase}, {stored}; {_owner(checkpoint)}"
+
+
+def _owner(checkpoint: Mapping[str, Any]) -> str:
+    """Who captures, and who stands by."""
+    owner, standby = checkpoint.get("owner"), checkpoint.get("standby")
+    if owner is None:
+        return "no cdc runs"
+    said = f"owned by process {owner['pid']} on {owner['host']}"
+    if standby is None or checkpoint["beat"] - standby["beat"] > _STANDBY_BEATS:
+        return said
+    return f"{said}, standby process {standby['pid']} on {standby['host']}"
 
 
 def _queues(settings: Settings, problems: list[str]) -> dict[str, str]:

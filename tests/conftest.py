@@ -1,19 +1,23 @@
 """Servers for tests: the one named in the environment, else a private one, else a skip; under CI
-a missing one fails."""
+a missing one fails. One that is named and does not answer ends the run at once."""
 
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pika
 import pytest
 from hypothesis import HealthCheck, settings
+from pika.exceptions import AMQPError
 from pymongo import MongoClient
+from pymongo.collection import Collection
 from pymongo.database import Database
+from pymongo.errors import PyMongoError
 
+from connectors.mongodb import pipeline_name
 from connectors.qdrant import QdrantSettings
 from connectors.rabbitmq import RabbitMQSettings
 from ops.local_server import StackError
@@ -26,6 +30,9 @@ settings.register_profile(
     "ci", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("ci")
+
+ANSWER_S = 5
+"""How long a server that the environment names may take to answer."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,15 @@ class Place:
     @property
     def queue(self) -> str:
         return f"q-{self.name}"
+
+    @property
+    def pipeline(self) -> str:
+        """The `_id` of the checkpoint of the real commands here."""
+        return pipeline_name(self.database.name, self.rabbitmq.virtual_host, self.queue)
+
+    @property
+    def checkpoints(self) -> "Collection[dict[str, Any]]":
+        return MongoClient(self.mongo_uri)[f"cdc_{self.name}"].checkpoints
 
     @property
     def qdrant(self) -> QdrantSettings:
@@ -63,6 +79,7 @@ class Place:
             "RABBITMQ_PORT": str(self.rabbitmq.port),
             "RABBITMQ_DEFAULT_USERNAME": self.rabbitmq.username,
             "RABBITMQ_DEFAULT_PASSWORD": self.rabbitmq.password,
+            "RABBITMQ_VIRTUAL_HOST": self.rabbitmq.virtual_host,
             "RABBITMQ_QUEUE_NAME": self.queue,
             "QDRANT_PATH": str(self.qdrant.path),
             "QDRANT_COLLECTION_PREFIX": "",
@@ -87,6 +104,49 @@ class Place:
         return taken
 
 
+def named_broker(environment: Mapping[str, str]) -> RabbitMQSettings:
+    """The broker that the environment names, by the variables of the product.
+
+    :raises pytest.exit.Exception: it does not answer, or not to these credentials
+    """
+    settings = RabbitMQSettings(
+        host=environment["RABBITMQ_HOST"],
+        port=int(environment.get("RABBITMQ_PORT", "5672")),
+        username=environment.get("RABBITMQ_DEFAULT_USERNAME", "guest"),
+        password=environment.get("RABBITMQ_DEFAULT_PASSWORD", "guest"),
+        virtual_host=environment.get("RABBITMQ_VIRTUAL_HOST", "/"),
+    )
+    parameters = settings.parameters()
+    parameters.socket_timeout = parameters.stack_timeout = ANSWER_S
+    parameters.blocked_connection_timeout = ANSWER_S
+    try:
+        pika.BlockingConnection(parameters).close()
+    except (AMQPError, OSError) as error:
+        _end(
+            f"RABBITMQ_HOST={settings.host}, port {settings.port}, user {settings.username}", error
+        )
+    return settings
+
+
+def named_mongodb(uri: str) -> str:
+    """The server that the environment names.
+
+    :raises pytest.exit.Exception: it does not answer
+    """
+    try:
+        client: MongoClient[Any] = MongoClient(uri, serverSelectionTimeoutMS=ANSWER_S * 1000)
+        with client:
+            client.admin.command("ping")
+    except PyMongoError as error:
+        _end("MONGO_DATABASE_HOST", error)
+    return uri
+
+
+def _end(named: str, error: Exception) -> NoReturn:
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    pytest.exit(f"{named} does not answer: {type(error).__name__}: {reason}", returncode=1)
+
+
 def _missing(reason: str) -> None:
     if os.environ.get("CI"):
         pytest.fail(reason)
@@ -95,8 +155,8 @@ def _missing(reason: str) -> None:
 
 @pytest.fixture(scope="session")
 def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQSettings]:
-    if host := os.environ.get("RABBITMQ_HOST"):
-        yield RabbitMQSettings(host=host, port=int(os.environ.get("RABBITMQ_PORT", "5672")))
+    if os.environ.get("RABBITMQ_HOST"):
+        yield named_broker(os.environ)
         return
     try:
         node = RabbitMQNode(tmp_path_factory.mktemp("rabbitmq"))
@@ -110,7 +170,7 @@ def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQSetti
 @pytest.fixture(scope="session")
 def mongo_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if uri := os.environ.get("MONGO_DATABASE_HOST"):
-        yield uri
+        yield named_mongodb(uri)
         return
     try:
         server = MongoServer(tmp_path_factory.mktemp("mongodb"))
@@ -125,7 +185,8 @@ def mongo_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def place(rabbitmq: RabbitMQSettings, mongo_uri: str, tmp_path: Path) -> Iterator[Place]:
     here = Place(mongo_uri, rabbitmq, uuid.uuid4().hex[:12], tmp_path)
     yield here
-    here.database.client.drop_database(here.database.name)
+    for name in (here.database.name, here.checkpoints.database.name):
+        here.database.client.drop_database(name)
 
 
 @pytest.fixture

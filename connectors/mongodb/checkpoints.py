@@ -1,92 +1,76 @@
-"""Where the capture stands, stored in MongoDB itself (`MONGO_CHECKPOINT_DATABASE`)."""
+"""Where the position of a pipeline is stored: in MongoDB itself (`MONGO_CHECKPOINT_DATABASE`)."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from datetime import datetime, timezone
-from typing import Any, NamedTuple
+from typing import Any
+from urllib.parse import quote
 
-from bson import Timestamp
+from bson.codec_options import CodecOptions
+from pymongo import MongoClient, ReadPreference
 from pymongo.collection import Collection
+from pymongo.read_concern import ReadConcern
+from pymongo.write_concern import WriteConcern
 
-SNAPSHOT = "snapshot"
-STREAM = "stream"
+from connectors.mongodb.lease import Lease
+from connectors.mongodb.positions import Position
+
+_WRITE_TIMEOUT_MS = 10_000
 
 
-class Position(NamedTuple):
-    """A place between two changes, from which a capture can go on."""
+def pipeline_name(database: str, virtual_host: str, queue: str) -> str:
+    """The `_id` of the checkpoint of a pipeline: two that differ in any of its parts have two."""
+    parts = (quote(part, safe="") for part in (database, virtual_host, queue))
+    return "/".join(("cdc", *parts))
 
-    phase: str
-    """`snapshot` or `stream`."""
-    start: Timestamp
-    """Cluster time read before the first row of the snapshot; the stream begins there."""
-    collection: str | None = None
-    """Collection being scanned; None before the first one."""
-    last_id: tuple[Any] | None = None
-    """The `_id` of the last row handed on, boxed, since it may be null; None before the first."""
-    token: Mapping[str, Any] | None = None
-    """Resume token; None while the stream has shown none."""
-    invalidated: bool = False
-    """The token is that of an invalidate event, behind which only startAfter goes on."""
-    time: Timestamp | None = None
-    """Cluster time of the last change, to tell a cluster whose history is another."""
 
-    def to_document(self) -> dict[str, Any]:
-        """Its form in the checkpoint collection."""
-        return {
-            "phase": self.phase,
-            "start": self.start,
-            "collection": self.collection,
-            "last_id": None if self.last_id is None else list(self.last_id),
-            "token": self.token,
-            "invalidated": self.invalidated,
-            "time": self.time,
-        }
-
-    @classmethod
-    def from_document(cls, document: Mapping[str, Any]) -> "Position":
-        """Read what `to_document` made."""
-        last_id = document.get("last_id")
-        return cls(
-            phase=document["phase"],
-            start=document["start"],
-            collection=document.get("collection"),
-            last_id=None if last_id is None else (last_id[0],),
-            token=document.get("token"),
-            invalidated=bool(document.get("invalidated")),
-            time=document.get("time"),
-        )
-
-    def scanning(self, collection: str, last_id: tuple[Any] | None = None) -> "Position":
-        """The position behind a row of a snapshot, or before the first of a collection."""
-        return self._replace(collection=collection, last_id=last_id)
-
-    def streaming(self) -> "Position":
-        """The position at the end of a snapshot."""
-        return Position(STREAM, self.start, time=self.start)
+def checkpoints_of(
+    client: "MongoClient[Any]", database: str, codec: "CodecOptions[Any]"
+) -> "Collection[Any]":
+    """The collection of checkpoints; what is written there outlives an election."""
+    return client[database].get_collection(
+        "checkpoints",
+        codec_options=codec,
+        read_preference=ReadPreference.PRIMARY,
+        read_concern=ReadConcern("local"),
+        write_concern=WriteConcern("majority", wtimeout=_WRITE_TIMEOUT_MS),
+    )
 
 
 class Checkpoints:
-    """One document that holds a position.
+    """One document that holds a position, and the lease of the one capture that may move it.
 
     :param collection: where it is kept
-    :param name: its `_id`
+    :param lease: of the same document
     :param fingerprint: of everything that must not change between two runs
     """
 
-    def __init__(self, collection: "Collection[Any]", name: str, fingerprint: str) -> None:
+    def __init__(self, collection: "Collection[Any]", lease: Lease, fingerprint: str) -> None:
         self._collection = collection
-        self._name = name
+        self._lease = lease
         self._fingerprint = fingerprint
 
-    def load(self) -> tuple[Position | None, bool]:
-        """The stored position, and whether its fingerprint is still ours."""
-        document = self._collection.find_one({"_id": self._name})
-        if document is None:
+    def load(self, collections: Sequence[str]) -> tuple[Position | None, bool]:
+        """The stored position, and whether its fingerprint is still ours.
+
+        :raises ConnectorFailedError: another capture owns the pipeline
+        """
+        document = self._collection.find_one(self._lease.mine)
+        self._lease.check(document is not None)
+        if document is None or "phase" not in document:
             return None, True
-        return Position.from_document(document), document.get("fingerprint") == self._fingerprint
+        fits = document.get("fingerprint") == self._fingerprint
+        return (Position.from_document(document, collections) if fits else None), fits
 
     def store(self, position: Position) -> None:
-        """Replace the stored position."""
-        document = position.to_document()
-        document["fingerprint"] = self._fingerprint
-        document["updated_at"] = datetime.now(timezone.utc)
-        self._collection.replace_one({"_id": self._name}, document, upsert=True)
+        """Replace the stored position.
+
+        :raises ConnectorFailedError: another capture owns the pipeline
+        """
+        fields = {
+            **position.to_document(),
+            "fingerprint": self._fingerprint,
+            "updated_at": datetime.now(timezone.utc),
+        }
+        self._lease.check(
+            self._collection.update_one(self._lease.mine, {"$set": fields}).matched_count
+        )

@@ -1,10 +1,9 @@
 """What passes between the thread that reads and the dataflow: changes there, positions back."""
 
 import threading
-import time
 from collections import deque
 
-from connectors.mongodb.checkpoints import Position
+from connectors.mongodb.positions import Position
 from models import CapturedChange
 
 MAX_ENTRIES = 4000
@@ -12,7 +11,7 @@ MAX_BYTES = 32 * 2**20
 _LOOK_AGAIN_S = 0.5
 
 Entry = tuple[CapturedChange | None, Position]
-"""A change and the position behind it; a position alone where only the token has moved on."""
+"""A change and the position after it; a position alone where only the token has moved on."""
 
 
 class Handover:
@@ -78,13 +77,6 @@ class Handover:
         with self._changed:
             if self.to_store is position:
                 self.to_store = None
-
-    def pause(self, seconds: float) -> None:
-        """Sleep, but not beyond `close`."""
-        deadline = time.monotonic() + seconds
-        with self._changed:
-            while not self.closing and (left := deadline - time.monotonic()) > 0:
-                self._changed.wait(left)
 
     def close(self) -> None:
         """Nobody takes any more: what is put from now on is forgotten."""

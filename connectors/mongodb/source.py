@@ -9,8 +9,8 @@ from typing import Any
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from pymongo import MongoClient
 
-from connectors.mongodb.capture import Capture
-from connectors.mongodb.checkpoints import Position
+from connectors.mongodb.capture import Capture, Captured
+from connectors.mongodb.positions import Position
 from connectors.pace import Pace
 from models import CapturedChange
 
@@ -45,6 +45,7 @@ class MongoChangeStreamSource(FixedPartitionedSource[CapturedChange, None]):
         database: str,
         collections: Sequence[str],
         checkpoint_database: str,
+        pipeline: str,
         *,
         snapshot: str = "initial",
         on_lost_history: str = "resnapshot",
@@ -54,10 +55,15 @@ class MongoChangeStreamSource(FixedPartitionedSource[CapturedChange, None]):
         batch_bytes: int = 2**22,
     ) -> None:
         self._uri = uri
-        self._arguments = (
-            database, tuple(collections), checkpoint_database, snapshot, on_lost_history,
-            propagate_drops,
-        )  # fmt: skip
+        self._captured = Captured(
+            database=database,
+            collections=tuple(collections),
+            checkpoint_database=checkpoint_database,
+            pipeline=pipeline,
+            snapshot=snapshot,
+            on_lost_history=on_lost_history,
+            propagate_drops=propagate_drops,
+        )
         self._stopping = stopping or threading.Event()
         self._batch = (batch_size, batch_bytes)
         self._built: list[_Partition] = []
@@ -70,7 +76,7 @@ class MongoChangeStreamSource(FixedPartitionedSource[CapturedChange, None]):
         self, step_id: str, for_part: str, resume_state: None
     ) -> StatefulSourcePartition[CapturedChange, None]:
         """Start reading."""
-        capture = Capture(self._connect, *self._arguments)
+        capture = Capture(self._connect, self._captured)
         capture.start()
         partition = _Partition(capture, self._stopping, *self._batch)
         self._built.append(partition)

@@ -143,7 +143,7 @@ class Consumed:
 def test_a_rename_into_place_is_read_once(place: Place) -> None:
     place.database.drafts.insert_one({"_id": 1, "content": "x"})
     source = MongoChangeStreamSource(
-        place.mongo_uri, place.database.name, TYPES, f"cdc_{place.name}"
+        place.mongo_uri, place.database.name, TYPES, f"cdc_{place.name}", place.pipeline
     )
     partition = source.build_part("in", "changes", None)
     seen: list[CapturedChange] = []

@@ -10,7 +10,9 @@ from bson import Timestamp
 from qdrant_client import QdrantClient
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
-from connectors.mongodb.changes import Reassembly, changes_of, renamed_into, size_of
+from connectors.mongodb.changes import changes_of, renamed_into
+from connectors.mongodb.sizes import size_of
+from connectors.mongodb.stages import Reassembly
 from connectors.qdrant import QdrantStore, cleaned
 from connectors.qdrant.requests import bounded
 from models import DOCUMENT_TYPES
@@ -41,12 +43,14 @@ def test_fragments_of_a_split_event_make_one() -> None:
 
 def test_an_update_whose_document_is_gone_says_nothing() -> None:
     gone = event("update", fullDocument=None, documentKey={"_id": 1})
-    assert list(changes_of(gone, COLLECTIONS, propagate_drops=True)) == []
+    assert list(changes_of(gone, COLLECTIONS, propagate_drops=True, ordinal=0)) == []
 
 
 @pytest.mark.parametrize("propagate", [True, False])
 def test_the_end_of_a_database_is_the_drop_of_every_collection(propagate: bool) -> None:
-    dropped = list(changes_of(event("dropDatabase"), COLLECTIONS, propagate_drops=propagate))
+    dropped = list(
+        changes_of(event("dropDatabase"), COLLECTIONS, propagate_drops=propagate, ordinal=0)
+    )
     assert [change.collection for change in dropped] == (COLLECTIONS if propagate else [])
     assert all(change.version == (100 << 32) | 7 for change in dropped)
 
@@ -120,5 +124,5 @@ def test_the_size_of_a_document_counts_the_texts_in_it_wherever_they_are() -> No
 def test_the_moment_of_a_commit_is_in_milliseconds() -> None:
     moment = datetime(2026, 11, 20, 20, 26, 9, 123_999, tzinfo=timezone.utc)
     inserted = event("insert", fullDocument={"_id": 1}, documentKey={"_id": 1}, wallTime=moment)
-    [change] = changes_of(inserted, COLLECTIONS, propagate_drops=True)
+    [change] = changes_of(inserted, COLLECTIONS, propagate_drops=True, ordinal=0)
     assert change.committed_ms == int(moment.timestamp() * 1000) == 1795206369123

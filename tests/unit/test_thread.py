@@ -79,6 +79,12 @@ def test_a_users_mistake_stays_what_it_is() -> None:
         one.check()
 
 
+def test_a_thread_that_has_not_begun_has_not_ended() -> None:
+    one = ConnectorThread("reader", fail)
+    for _ in range(3):
+        one.check()
+
+
 def test_a_thread_that_stands_still_is_no_live_flow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(thread, "_WATCHED_S", 0.02)
     over = threading.Event()
