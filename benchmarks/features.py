@@ -14,7 +14,7 @@ from bson import ObjectId
 
 from benchmarks.documents import Document, chunker, documents, messages, publish, queues, texts_of
 from benchmarks.freshness import find_record
-from benchmarks.place import ROOT, Flow, Place, Servers, wait_for
+from benchmarks.place import ROOT, MeasuredFlow, Place, Servers, wait_for
 from benchmarks.report import Measured
 from flows.embedding.precision import FLOAT32, candidates
 from ops.local_server import free_port
@@ -86,7 +86,9 @@ def _slices(every: Sequence[Document], cutter: Any) -> Iterator[list[Document]]:
             some = []
 
 
-def _slice(place: Place, flow: Flow, log: Path, some: Sequence[Document]) -> tuple[float, float]:
+def _slice(
+    place: Place, flow: MeasuredFlow, log: Path, some: Sequence[Document]
+) -> tuple[float, float]:
     """Seconds from the first message in the queue to the last chunk in the store, and of these
     the seconds of the store.
     """

@@ -13,7 +13,7 @@ from typing import Any, Final
 from bson import ObjectId
 from qdrant_client.local.persistence import CollectionPersistence
 
-from benchmarks.place import Flow, Place, Servers, wait_for
+from benchmarks.place import MeasuredFlow, Place, Servers, wait_for
 from benchmarks.report import SAMPLES, Measured
 from connectors.qdrant import cleaned
 from models import record_id
@@ -66,7 +66,7 @@ def idle_cpu(servers: Servers) -> dict[str, Measured]:
 
 
 @contextmanager
-def both_flows(place: Place) -> Iterator[tuple[Place, Flow, Flow]]:
+def both_flows(place: Place) -> Iterator[tuple[Place, MeasuredFlow, MeasuredFlow]]:
     """Both flows as real processes, once a first post has come through."""
     with place.flow("flows.features") as features, place.flow("flows.cdc") as cdc:
 

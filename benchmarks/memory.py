@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.documents import chunker, messages, publish
-from benchmarks.place import Flow, Place, Servers, wait_for
+from benchmarks.place import MeasuredFlow, Place, Servers, wait_for
 from benchmarks.relay import posts
 from benchmarks.report import Measured
 from models import Message
@@ -58,7 +58,7 @@ def _growth(
     return peak - idle, handled
 
 
-def _peak(flow: Flow, log: Path, until: int) -> float:
+def _peak(flow: MeasuredFlow, log: Path, until: int) -> float:
     """Most memory seen until all is handled, at most for some minutes."""
     deadline = time.monotonic() + _LONGEST_S
     peak = 0.0

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import re
-import signal
 import subprocess
 import sys
 import tempfile
@@ -12,18 +11,16 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pika
 from pymongo import MongoClient
 from pymongo.database import Database
 
 from connectors.rabbitmq import RabbitMQSettings, topology
-from ops.local_server import GUARD
+from ops.flow_process import ROOT, FlowProcess
 from ops.mongo_server import MongoServer
 from ops.rabbitmq_node import RabbitMQNode
-
-ROOT: Final = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True)
@@ -99,49 +96,25 @@ class Place:
         module: str,
         environment: Mapping[str, str] | None = None,
         arguments: Sequence[str] = (),
-    ) -> Iterator["Flow"]:
+    ) -> Iterator["MeasuredFlow"]:
         """Run `python -m bytewax.run <module> -s 1` for the length of a block."""
         log = self.folder / f"{module}-{self.name}.log"
-        flow = Flow(module, {**self.environment, **(environment or {})}, log, arguments)
+        variables = {**self.environment, **(environment or {})}
+        flow = MeasuredFlow(module, variables, log, ("-s", "1", *arguments))
         try:
             yield flow
         finally:
-            flow.stop()
+            flow.stop(15)
 
 
-class Flow:
-    """A flow as a real process, ended with the program that started it."""
+class MeasuredFlow(FlowProcess):
+    """A flow whose costs are read while it runs."""
 
     def __init__(
         self, module: str, environment: Mapping[str, str], log: Path, arguments: Sequence[str]
     ) -> None:
-        self.module = module
-        self.log = log
         self.started_at = time.monotonic()
-        with log.open("ab") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "bytewax.run", module, "-s", "1", *arguments],
-                cwd=ROOT,
-                env={**os.environ, "RUST_BACKTRACE": "0", **environment},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
-        self._guard = subprocess.Popen(
-            ["/bin/sh", "-c", GUARD], stdin=subprocess.PIPE, start_new_session=True
-        )
-        assert self._guard.stdin is not None
-        self._guard.stdin.write(f"{self.process.pid}\n".encode())
-        self._guard.stdin.flush()
-
-    def check(self) -> None:
-        """Fails when the process has ended."""
-        if self.process.poll() is not None:
-            raise RuntimeError(
-                f"{self.module} ended with {self.process.returncode}: "
-                f"{self.log.read_text(errors='replace')[-2000:]}"
-            )
+        super().__init__(module, environment, log, arguments)
 
     def cpu_seconds(self) -> float:
         """Processor time used so far, of all its threads."""
@@ -157,18 +130,6 @@ class Flow:
         name = "VmHWM" if peak else "RssAnon"
         found = re.search(rf"{name}:\s+(\d+) kB", status)
         return int(found[1]) / 1024 if found else 0.0
-
-    def stop(self) -> None:
-        """SIGTERM, then SIGKILL."""
-        if self.process.poll() is None:
-            self.process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(15)
-        for process in (self._guard, self.process):
-            if process.poll() is None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
 
 
 class Servers:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.documents import documents, messages, publish, queues
-from benchmarks.place import Flow, Servers, wait_for
+from benchmarks.place import MeasuredFlow, Servers, wait_for
 from benchmarks.relay import backlog, capturing
 
 RATE_HZ: Final = 400
@@ -63,7 +63,7 @@ def _step(frames: Sequence[str], steps: Steps) -> str:
     return "all else"
 
 
-def _recorded(flow: Flow, seconds: float, folder: Path, *options: str) -> str:
+def _recorded(flow: MeasuredFlow, seconds: float, folder: Path, *options: str) -> str:
     file = folder / f"{flow.module}.raw"
     command = [
         str(Path(sys.executable).with_name("py-spy")), "record", "--pid", str(flow.process.pid),

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from pymongo import MongoClient
 
-from benchmarks.place import ROOT, Flow, Place, Servers, wait_for
+from benchmarks.place import ROOT, MeasuredFlow, Place, Servers, wait_for
 from benchmarks.report import Measured
 from connectors.mongodb import pipeline_name
 
@@ -105,7 +105,7 @@ def _checkpoints(place: Place) -> Any:
 
 
 @contextmanager
-def capturing(place: Place, start: dict[str, Any]) -> Iterator[Flow]:
+def capturing(place: Place, start: dict[str, Any]) -> Iterator[MeasuredFlow]:
     """Run the flow from a checkpoint on, with an empty queue, for the length of a block."""
     place.delete_queues()
     place.declare()

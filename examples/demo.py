@@ -24,7 +24,6 @@ from pymongo.database import Database
 from connectors.qdrant import open_reader
 from examples.corpus import corpus
 from examples.edits import Edit, edits
-from examples.flow_processes import ROOT, FlowEndedError, FlowProcesses
 from examples.pipeline import Pipeline, environment
 from examples.screen import Screen
 from examples.stopwatch import Stopwatch, Write
@@ -33,6 +32,7 @@ from flows.settings import Settings
 from models import DOCUMENT_TYPES
 from models.errors import ConfigurationError
 from models.shown import shown
+from ops.flow_process import ROOT, FlowEndedError, FlowProcesses
 from ops.local_server import StackError
 from ops.mongo_server import MongoServer
 from ops.rabbitmq_node import RabbitMQNode
@@ -40,6 +40,7 @@ from retrieval.client import RetrievalClient
 from retrieval.search import print_hits
 from retrieval.sync import State, compare
 
+FLOWS: Final = {"cdc": "flows.cdc", "features": "flows.features"}
 DATA: Final = ROOT / ".data" / "demo"
 SEARCHES: Final = (
     "how do I parse command line arguments?",
@@ -98,7 +99,7 @@ def _run(screen: Screen) -> int:
         screen.step(f"{first:,} documents loaded, which the snapshot will find")
 
         variables = environment(mongo, broker, DATA)
-        flows = stack.enter_context(FlowProcesses(("cdc", "features"), variables, DATA))
+        flows = stack.enter_context(FlowProcesses(FLOWS, variables, DATA))
         pipeline = Pipeline(database, flows, Settings.from_env(variables))
         screen.step("both flows started; logs are in .data/demo/cdc.log and features.log")
 

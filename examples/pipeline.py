@@ -8,12 +8,12 @@ from pymongo.database import Database
 
 from connectors.qdrant import open_reader
 from connectors.rabbitmq import RabbitMQConnection, dead_letter_queue
-from examples.flow_processes import FlowProcesses
 from flows.embedding.embedder import Embedder
 from flows.settings import VARIABLES, Settings
 from flows.text.chunk import Chunker
 from models import DOCUMENT_TYPES
 from models.errors import StoreUnavailableError
+from ops.flow_process import FlowProcesses
 from ops.mongo_server import MongoServer
 from ops.rabbitmq_node import RabbitMQNode
 from retrieval.sync import State, WithoutEmbedding, expected_state, stored_state

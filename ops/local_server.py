@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import os
 import random
-import signal
 import socket
 import subprocess
 import time
@@ -15,17 +13,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, ClassVar
 
+from ops.guard import Guard, end, last_lines
+
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 HOST = "127.0.0.1"
 STOP_TIMEOUT = 30.0
 POLL_INTERVAL = 0.05
-
-# Reads process group ids until the pipe closes, which happens when the program that holds its other
-# end is gone, even after kill -9; then ends those groups. PR_SET_PDEATHSIG would not do: it fires
-# when the *thread* that started the server ends, and a test may restart a server from a thread.
-GUARD = 'while read -r id; do groups="$groups -$id"; done; kill -s KILL -- $groups 2>/dev/null'
 
 
 class StackError(RuntimeError):
@@ -81,7 +76,7 @@ class LocalServer:
         self.log = self.data_dir / f"{self.name}.log"
         self.process: subprocess.Popen[bytes] | None = None
         self._companions: list[subprocess.Popen[bytes]] = []
-        self._guard: subprocess.Popen[bytes] | None = None
+        self._guard: Guard | None = None
         self._lock: IO[str] | None = None
 
     def __enter__(self) -> Self:
@@ -115,9 +110,7 @@ class LocalServer:
                     f"or choose another one for {self.name}"
                 )
             (self.data_dir / "port").write_text(str(self.port))
-            self._guard = subprocess.Popen(
-                ["/bin/sh", "-c", GUARD], stdin=subprocess.PIPE, start_new_session=True
-            )
+            self._guard = Guard()
             self.process = self._launch()
             self._await_ready(deadline, timeout)
         except BaseException:
@@ -151,23 +144,15 @@ class LocalServer:
         self, command: Sequence[str | Path], environment: dict[str, str]
     ) -> subprocess.Popen[bytes]:
         assert self._guard is not None
-        assert self._guard.stdin is not None
         assert self._lock is not None
-        with self.log.open("ab") as output:
-            process = subprocess.Popen(
-                command,
-                cwd=self.data_dir,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                # The server holds the lock too: the directory is taken while either lives.
-                pass_fds=[self._lock.fileno()],
-            )
-        self._guard.stdin.write(f"{process.pid}\n".encode())
-        self._guard.stdin.flush()
-        return process
+        return self._guard.start(
+            command,
+            folder=self.data_dir,
+            environment=environment,
+            log=self.log,
+            # The server holds the lock too: the directory is taken while either lives.
+            pass_fds=[self._lock.fileno()],
+        )
 
     def _await_ready(self, deadline: float, timeout: float) -> None:
         while not (accepts(self.port) and self._serves()):
@@ -181,13 +166,11 @@ class LocalServer:
 
     def _forget(self) -> None:
         """End whatever still runs by force, and release the directory."""
-        for process in [self.process, *self._companions, self._guard]:
+        for process in [self.process, *self._companions]:
             if process is not None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-        if self._guard is not None and self._guard.stdin is not None:
-            self._guard.stdin.close()
+                end(process)
+        if self._guard is not None:
+            self._guard.release()
         if self._lock is not None:
             self._lock.close()
         self.process = self._guard = self._lock = None
@@ -214,6 +197,4 @@ class LocalServer:
 
     def last_words(self) -> str:
         """Where its log is, and the last three lines of it."""
-        text = self.log.read_text(errors="replace") if self.log.exists() else ""
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
-        return f"see {self.log}: {' | '.join(lines[-3:])}"
+        return f"see {self.log}: {last_lines(self.log)}"

@@ -206,7 +206,7 @@ class Flows:
             self._start(victim, [])
             return
         for other in group:
-            if self.running[other].process.poll() is None:
+            if self.running[other].running:
                 self.running[other].kill()
                 self.kills[name] += 1
         self.start(name)
@@ -222,7 +222,7 @@ class Flows:
             process.wait_ready()
         for process in self.running.values():
             process.process.terminate()
-        return {name: process.process.wait(15) for name, process in self.running.items()}
+        return {name: process.wait(15) for name, process in self.running.items()}
 
     @contextlib.contextmanager
     def both(self) -> Iterator[None]:
@@ -233,9 +233,7 @@ class Flows:
             yield
         finally:
             for process in self.running.values():
-                if process.process.poll() is None:
-                    process.process.kill()
-                    process.process.wait()
+                process.end()
 
 
 @dataclass(frozen=True)

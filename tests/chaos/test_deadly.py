@@ -32,8 +32,7 @@ def test_what_kills_the_process_each_time_dies_alone(place: Place) -> None:
         if process.poll() is not None:
             assert process.returncode == -9
     assert lives > 3
-    flows.running["features"].process.kill()
-    flows.running["features"].process.wait()
+    flows.running["features"].kill()
     flows.start("features")
     with flows.running["features"] as running:
         # acknowledged by the last epoch: it is alive, and nothing is left for it

@@ -65,7 +65,7 @@ def test_a_refused_login_shows_no_password(place: Place) -> None:
     with flows.both():
         for process in flows.running.values():
             with pytest.raises(subprocess.TimeoutExpired):
-                process.process.wait(5)
+                process.wait(5)
             assert SECRET not in process.output()
             command = Path(f"/proc/{process.process.pid}/cmdline")
             if command.exists():

@@ -1,6 +1,5 @@
 from collections import Counter
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,7 +7,6 @@ from bson import BSON, ObjectId
 
 from examples.corpus import corpus
 from examples.edits import edits
-from examples.flow_processes import FlowProcesses
 from examples.new_documents import NEW_DOCUMENTS
 from examples.stopwatch import quantile
 from models import DOCUMENT_TYPES, entry_id_of
@@ -80,11 +78,3 @@ def test_quantile_is_a_value_that_was_measured(
     values: list[float], share: float, expected: float
 ) -> None:
     assert quantile(values, share) == expected
-
-
-def test_totals_are_read_from_the_last_line_that_has_some(tmp_path: Path) -> None:
-    flows = FlowProcesses(["features"], {}, tmp_path)
-    assert flows.totals("features") == {}
-    log = "embedded=1 dead=0\n12:00 flows: embedded=12 reused=3 dead=0\nbye\n"
-    (tmp_path / "features.log").write_text(log)
-    assert flows.totals("features") == {"embedded": 12, "reused": 3, "dead": 0}
