@@ -12,7 +12,7 @@ from flows.operators.encode import encode
 from flows.operators.prepare import chunk, clean, decode
 from flows.text.chunk import Chunker
 from models import CapturedChange, Delivery, Message
-from models.prepared import Prepared
+from models.prepared import Upsert
 from tests.hashing import HashingEmbedder
 
 Document = tuple[str, dict[str, Any]]
@@ -39,12 +39,10 @@ def documents(chunks: int, seed: int = 1) -> tuple[list[Document], list[str]]:
     return taken, texts
 
 
-def prepare(
-    collection: str, document: dict[str, Any], cut: Any, version: int = 1 << 32
-) -> Prepared:
+def prepare(collection: str, document: dict[str, Any], cut: Any, version: int = 1 << 32) -> Upsert:
     """A document as it reaches the index step, by way of its message."""
     (message,) = messages([(collection, document)], ["q"], version)
-    prepared: Prepared = cut(clean(decode(Delivery("q", message.body, message.headers))))
+    prepared: Upsert = cut(clean(decode(Delivery("q", message.body, message.headers))))
     return prepared
 
 

@@ -19,7 +19,7 @@ from qdrant_client import QdrantClient
 from connectors.qdrant import QdrantStore
 from flows.features import ModelAndStore, assemble
 from flows.settings import Settings
-from models import DOCUMENT_TYPES
+from models import DOCUMENT_TYPES, Version
 from models.stored import Key, Stored
 from tests.hashing import HashingEmbedder
 
@@ -32,16 +32,13 @@ class NoStore:
     def read(self, keys: Sequence[Key], list_chunks: Collection[Key] = ()) -> dict[Key, Stored]:
         return {key: Stored(chunks={} if key in list_chunks else None) for key in keys}
 
-    def live(self, type_: str, older_than: int) -> Iterator[tuple[Key, Mapping[str, Any]]]:
+    def live(self, type_: str, older_than: Version) -> Iterator[tuple[Key, Mapping[str, Any]]]:
         return iter(())
 
-    def fence_type(self, type_: str, version: int) -> None: ...
+    def _nothing(self, *arguments: Any) -> None: ...
 
-    def upsert_chunks(self, chunks: Any, vectors: Any) -> None: ...
-
-    def finish(self, plans: Any) -> None: ...
-
-    def delete_chunks(self, ids: Any) -> None: ...
+    fence_type = upsert_chunks = bury = update_chunks = delete_chunks = _nothing
+    refresh_records = upsert_records = delete_records = set_chunk_ids = _nothing
 
     def prune_tombstones(self, deleted_before: float) -> int:
         return 0

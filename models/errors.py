@@ -4,7 +4,8 @@ TwinstreamError
 ├── ConfigurationError        a person has to mend something: one line, exit code 1
 │   └── UnusableModelError
 ├── ConnectorFailedError      a source or sink cannot go on: one line, exit code 1
-├── ContentRefusedError       the model or the store refuses one document: a dead letter
+├── ContentRefusedError       the store refuses one document: a dead letter
+│   └── ModelRefusedError     the model refuses it: no fresh sync would store it either
 ├── PointsGoneError           what is stored has changed under a plan: plan again
 ├── LostHistoryError          the change stream cannot go on from here: read everything again
 ├── StoreUnavailableError     nothing to read
@@ -35,7 +36,11 @@ class ConnectorFailedError(TwinstreamError):
 
 
 class ContentRefusedError(TwinstreamError):
-    """The model or the store refused what a document holds; it would be refused again."""
+    """The store refused what a document holds; it would be refused again."""
+
+
+class ModelRefusedError(ContentRefusedError):
+    """The model refused a text of a document, as it would in a fresh sync."""
 
 
 class PointsGoneError(TwinstreamError):

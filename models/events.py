@@ -16,8 +16,7 @@ from models.identity import entry_id_of
 from models.version import Version
 
 SCHEMA = 1
-DOCUMENT_OPS = frozenset({"insert", "update", "replace", "snapshot", "repair"})
-OPS = DOCUMENT_OPS | {"delete", "drop"}
+OPS = frozenset({"insert", "update", "replace", "snapshot", "repair", "delete", "drop"})
 
 
 class CapturedChange(NamedTuple):

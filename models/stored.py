@@ -1,10 +1,9 @@
-"""What is stored for a document, and what is to be written for it."""
+"""What is stored of a document before a change is applied to it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from models.chunks import Chunk
 from models.version import NEVER, Version
 
 
@@ -17,7 +16,7 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What the store knows of a document before a change is applied to it."""
+    """What the store knows of a document."""
 
     version: Version = NEVER
     """Newest version seen, of the live record, its tombstone or a drop of its collection."""
@@ -26,27 +25,13 @@ class Stored:
     chunks: Mapping[str, Mapping[str, Any]] | None = None
     """Payload of each stored chunk by id, without its text; None where they were not listed."""
 
+    @property
+    def named(self) -> tuple[str, ...]:
+        """Ids of the chunks that the record names."""
+        return tuple((self.record or {}).get("chunk_ids", ()))
 
-@dataclass(frozen=True, slots=True)
-class WritePlan:
-    """All writes for one document, in the order in which they are carried out."""
-
-    key: Key
-    version: Version
-    upserts: tuple[Chunk, ...] = ()
-    """Chunks that the store lacks: to be embedded and written first."""
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    """What the payload of each chunk repeats of the document."""
-    model: str = ""
-    retagged: tuple[str, ...] = ()
-    """Ids of kept chunks whose metadata changed: payload only, no embedding."""
-    moved: Mapping[str, int] = field(default_factory=dict)
-    """New position by id of kept chunks that moved: payload only, no embedding."""
-    deletes: tuple[str, ...] = ()
-    """Ids of chunks that are gone."""
-    record: Mapping[str, Any] | None = None
-    """Payload of the record, written last; None removes the document behind a tombstone."""
-    refresh_only: bool = False
-    """Nothing but the version changed."""
-    kept: int = 0
-    """Chunks that stay without being embedded again."""
+    @property
+    def unnamed(self) -> tuple[str, ...]:
+        """Ids of listed chunks that no record names: of a change that was only half written."""
+        named = set(self.named)
+        return tuple(id_ for id_ in self.chunks or () if id_ not in named)

@@ -1,16 +1,19 @@
 """Searching the stored chunks by meaning."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Final
 
 from qdrant_client import QdrantClient, models
 
 from connectors.qdrant import UNPREFIXED, VECTOR_NAME, Collections
 from flows.embedding.embedder import TextEmbedder
 from flows.embedding.precision import names_of_the_model
-from models import DOCUMENT_TYPES
+from models import DOCUMENT_TYPES, record_id
 from models.errors import OtherModelError
+
+_ROUNDS: Final = 3
+"""How often a type is asked at most, where documents without a record were among the best."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +38,9 @@ class Hit:
     """File in the repository, or field of the content."""
     content: str
     """Text of the chunk."""
-    position: int
-    """Place of the chunk within its document."""
+    position: int | None
+    """Place of the chunk within its document, from 0; None while the document is being edited and
+    its record does not name the chunk yet."""
 
 
 class RetrievalClient:
@@ -66,7 +70,8 @@ class RetrievalClient:
     ) -> list[Hit]:
         """Return at most `limit` hits, best first; of all document types unless `types` names some.
 
-        Only chunks embedded by the same model are compared: scores across models mean nothing.
+        Only chunks embedded by the same model are compared: scores across models mean nothing. A
+        new document is found when all its chunks are stored, which is when it has its record.
 
         Raises:
             ValueError: the query is blank, `limit` is below 1, or a type is unknown.
@@ -80,37 +85,67 @@ class RetrievalClient:
         if unknown := sorted(set(types) - set(DOCUMENT_TYPES)):
             known = ", ".join(DOCUMENT_TYPES)
             raise ValueError(f"unknown document type {unknown[0]!r}; known are {known}")
-        collections = [self._names.vectors(type_) for type_ in types or DOCUMENT_TYPES]
-        collections = [name for name in collections if self._store.collection_exists(name)]
-        if not collections:
+        stored = [
+            type_
+            for type_ in types or DOCUMENT_TYPES
+            if self._store.collection_exists(self._names.vectors(type_))
+        ]
+        if not stored:
             return []
         same_model = _model_is(self._embedder.name)
-        wanted = models.Filter(
-            must=[
-                same_model,
-                *(
-                    models.FieldCondition(key=key, match=models.MatchValue(value=value))
-                    for key, value in (("author_id", author_id), ("platform", platform))
-                    if value is not None
-                ),
-            ]
-        )
+        wanted = [same_model]
+        for key, value in (("author_id", author_id), ("platform", platform)):
+            if value is not None:
+                wanted.append(models.FieldCondition(key=key, match=models.MatchValue(value=value)))
         vector = self._embedder.encode([query])[0].tolist()
-        hits: list[Hit] = []
-        for name in collections:
-            found = self._store.query_points(
-                name, query=vector, using=VECTOR_NAME, query_filter=wanted, limit=limit
-            )
-            hits += [_hit(point.score, point.payload or {}) for point in found.points]
+        hits = [hit for type_ in stored for hit in self._of_type(type_, vector, wanted, limit)]
         if not hits:
-            self._check_models(collections, same_model)
-        hits.sort(key=lambda hit: (-hit.score, hit.type, hit.entry_id, hit.position))
-        return hits[:limit]
+            self._check_models(stored, same_model)
+        return sorted(hits, key=_rank)[:limit]
 
-    def _check_models(self, collections: Sequence[str], same: models.FieldCondition) -> None:
+    def _of_type(
+        self,
+        type_: str,
+        vector: list[float],
+        wanted: list[models.FieldCondition],
+        limit: int,
+    ) -> list[Hit]:
+        """The best chunks of one type, but for those of documents that have no record yet."""
+        hidden: list[str] = []
+        hits: list[Hit] = []
+        for _ in range(_ROUNDS):
+            unrecorded = models.FieldCondition(key="entry_id", match=models.MatchAny(any=hidden))
+            points = self._store.query_points(
+                self._names.vectors(type_),
+                query=vector,
+                using=VECTOR_NAME,
+                query_filter=models.Filter(must=[*wanted], must_not=[unrecorded] * bool(hidden)),
+                limit=limit,
+            ).points
+            places = self._places(type_, {_document_of(point) for point in points})
+            hits = [_hit(p, places[_document_of(p)]) for p in points if _document_of(p) in places]
+            if len(hits) == len(points):
+                break
+            hidden += {_document_of(point) for point in points} - places.keys()
+        return hits
+
+    def _places(self, type_: str, entry_ids: Collection[str]) -> dict[str, dict[str, int]]:
+        """Place of each chunk by its id, for each of these documents that has its record."""
+        ids = {record_id(type_, entry_id): entry_id for entry_id in entry_ids}
+        if not ids:
+            return {}
+        name, fields = self._names.cleaned(type_), ["chunk_ids"]
+        return {
+            ids[str(record.id)]: {
+                id_: place for place, id_ in enumerate((record.payload or {}).get("chunk_ids", ()))
+            }
+            for record in self._store.retrieve(name, list(ids), with_payload=fields)
+        }
+
+    def _check_models(self, types: Sequence[str], same: models.FieldCondition) -> None:
         """Tell "nothing like it" from "nothing comparable"."""
         other: str | None = None
-        for name in collections:
+        for name in map(self._names.vectors, types):
             if self._store.scroll(name, models.Filter(must=[same]), limit=1)[0]:
                 return
             for point in self._store.scroll(name, limit=1)[0]:
@@ -128,9 +163,18 @@ def _model_is(name: str) -> models.FieldCondition:
     return models.FieldCondition(key="model", match=models.MatchAny(any=names))
 
 
-def _hit(score: float, payload: dict[str, Any]) -> Hit:
+def _rank(hit: Hit) -> tuple[float, str, str, bool, int]:
+    return -hit.score, hit.type, hit.entry_id, hit.position is None, hit.position or 0
+
+
+def _document_of(point: models.ScoredPoint) -> str:
+    return str((point.payload or {}).get("entry_id"))
+
+
+def _hit(point: models.ScoredPoint, places: Mapping[str, int]) -> Hit:
+    payload = point.payload or {}
     return Hit(
-        score=score,
+        score=point.score,
         type=payload["type"],
         entry_id=payload["entry_id"],
         author_id=payload.get("author_id"),
@@ -139,5 +183,5 @@ def _hit(score: float, payload: dict[str, Any]) -> Hit:
         name=payload.get("name"),
         path=payload.get("path"),
         content=payload["content"],
-        position=payload["position"],
+        position=places.get(str(point.id)),
     )

@@ -1,38 +1,33 @@
 """What "in sync" means: the store holds what a fresh sync of the final MongoDB state would produce.
 
-The expectation is made by the flow's own steps on an empty store in memory: no message is lost,
-none comes twice or late, nothing is there before. Whatever an incremental sync with crashes has
-left in the real store must equal that, but for `version`, `ordinal` and `indexed_at`.
+The expectation is made of the flow's own pure steps and `models.fresh`. Whatever an incremental
+sync with crashes has left in the real store must equal that, but for `version`, `ordinal` and
+`indexed_at`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Any, Final
 
 import numpy as np
 from qdrant_client import QdrantClient
 
-from connectors.qdrant import UNPREFIXED, VECTOR_NAME, Collections, QdrantStore, scroll
+from connectors.qdrant import UNPREFIXED, VECTOR_NAME, Collections, scroll
 from flows.embedding.embedder import TextEmbedder, Vectors
-from flows.operators.index import Indexer
 from flows.operators.prepare import chunk, clean, decode
 from flows.text.chunk import Chunker
-from models import DOCUMENT_TYPES, CapturedChange, ChangeEvent, Delivery
-from models.prepared import Prepared
-
-MAY_DIFFER: Final = frozenset({"version", "ordinal", "indexed_at"})
-"""Payload fields that tell when something was written, not what."""
+from models import DOCUMENT_TYPES, CapturedChange, ChangeEvent, Delivery, record_id
+from models.fresh import difference, fresh_points
+from models.prepared import Upsert
 
 COSINE: Final = 0.999
 """Vectors of the same text are equal above this: batches of other shapes round differently."""
 
-_BATCH: Final = 64
-
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One point of the store, without what may differ."""
+    """One point of the store."""
 
     payload: Mapping[str, Any]
     vector: Vectors | None = None
@@ -78,19 +73,18 @@ def expected_state(
     :returns: the state; a document that the flow would send to the dead letters is not in it
     """
     with_vectors = not isinstance(embedder, WithoutEmbedding)
-    with closing(QdrantClient(":memory:")) as client:
-        store = QdrantStore(client, DOCUMENT_TYPES)
-        store.ensure_collections(embedder.dimension)
-        index = Indexer(store, embedder)
-        batch: list[Prepared] = []
-        for change in prepared(documents, chunker):
-            batch.append(change)
-            if len(batch) == _BATCH:
-                index(batch)
-                batch = []
-        if batch:
-            index(batch)
-        return stored_state(client, with_vectors=with_vectors)
+    points: dict[str, dict[str, Point]] = {}
+    for change in prepared(documents, chunker):
+        fresh = fresh_points(change.document, change.chunks, embedder.name)
+        records = points.setdefault(UNPREFIXED.cleaned(change.key.type), {})
+        records[record_id(*change.key)] = Point(fresh.record)
+        chunks = points.setdefault(UNPREFIXED.vectors(change.key.type), {})
+        vectors: Iterable[Vectors | None] = repeat(None)
+        if with_vectors:
+            vectors = embedder.encode([chunk.content for chunk in change.chunks])
+        for (id_, payload), vector in zip(fresh.chunks.items(), vectors, strict=with_vectors):
+            chunks[id_] = Point(payload, vector)
+    return State(points, with_vectors)
 
 
 def stored_state(
@@ -131,7 +125,7 @@ def compare(expected: State, stored: State, cosine: float = COSINE) -> list[str]
 
 def prepared(
     documents: Iterable[tuple[str, Mapping[str, Any]]], chunker: Chunker, version: int = 0
-) -> Iterator[Prepared]:
+) -> Iterator[Upsert]:
     """What the steps before the index step make of `documents`; nothing of a poison document."""
     cut = chunk(lambda: chunker)
     for collection, document in documents:
@@ -139,18 +133,18 @@ def prepared(
         message = ChangeEvent.from_change(change).to_message("")
         try:
             # Through the wire format, since JSON does not keep every BSON value as it is.
-            yield cut(clean(decode(Delivery("", message.body, message.headers))))
+            made = cut(clean(decode(Delivery("", message.body, message.headers))))
         except Exception:  # noqa: BLE001, S112 (`attempt` takes any as the document's fault)
             continue
+        if isinstance(made, Upsert):
+            yield made
 
 
 def _points(
     client: QdrantClient, collection: str, with_vectors: bool
 ) -> Iterator[tuple[str, Point]]:
     for record in scroll(client, collection, with_vectors=with_vectors):
-        payload = record.payload or {}
-        kept = {key: value for key, value in payload.items() if key not in MAY_DIFFER}
-        yield str(record.id), Point(kept, _vector(record.vector))
+        yield str(record.id), Point(record.payload or {}, _vector(record.vector))
 
 
 def _vector(vectors: Any) -> Vectors | None:
@@ -161,9 +155,8 @@ def _vector(vectors: Any) -> Vectors | None:
 
 def _payload_difference(want: Mapping[str, Any], have: Mapping[str, Any]) -> str:
     return ", ".join(
-        f"{key} {have.get(key)!r:.60} instead of {want.get(key)!r:.60}"
-        for key in sorted({*want, *have})
-        if want.get(key) != have.get(key)
+        f"{key} {have.get(key)!r:.60} instead of {wanted!r:.60}"
+        for key, wanted in difference(want, have).items()
     )
 
 
@@ -178,5 +171,5 @@ def _vector_difference(want: Vectors | None, have: Vectors | None, cosine: float
 
 def _label(point: Point) -> str:
     payload = point.payload
-    place = f" chunk {payload['position']}" if "position" in payload else ""
+    place = f" chunk {payload['content']!r:.60}" if "content" in payload else ""
     return f"{payload.get('entry_id')!r:.60}{place}"

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator
 from functools import partial
-from hashlib import sha256
 from typing import Any
 
 from qdrant_client import QdrantClient
@@ -11,14 +10,15 @@ from connectors.patience import Patience
 from connectors.qdrant.client import is_away
 from connectors.qdrant.names import UNPREFIXED, Collections
 from connectors.qdrant.scroll import scroll
+from models.fresh import without_text
 from models.stored import Key
 
 
 def scan_points(
     client: QdrantClient, types: Iterable[str], collections: Collections = UNPREFIXED
 ) -> Iterator[tuple[Key, str, str, dict[str, Any]]]:
-    """Every point of the store: (document, `record` or `chunk`, id, payload with `text_hash`
-    in the place of its text). A server that goes away meanwhile is waited for.
+    """Every point of the store: (document, `record` or `chunk`, id, payload without its text, see
+    `models.fresh`). A server that goes away meanwhile is waited for.
     """
     patience = Patience("Qdrant", is_away)
     for type_ in types:
@@ -28,11 +28,6 @@ def scan_points(
         ):
             if patience.call(partial(client.collection_exists, name)):
                 for point in scroll(client, name, call=patience.call):
-                    payload = _without_text(dict(point.payload or {}))
+                    payload = without_text(point.payload or {})
                     key = Key(type_, str(payload.get("entry_id")))
                     yield key, kind, str(point.id), payload
-
-
-def _without_text(payload: dict[str, Any]) -> dict[str, Any]:
-    text = payload.pop("content", None) or payload.pop("cleaned_content", None) or ""
-    return {**payload, "text_hash": sha256(str(text).encode()).hexdigest()}

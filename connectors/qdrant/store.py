@@ -3,7 +3,6 @@
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from hashlib import sha256
 from typing import Any, TypeVar
 from warnings import catch_warnings, simplefilter
 
@@ -22,10 +21,12 @@ from connectors.qdrant.requests import (
     version_in,
 )
 from connectors.qdrant.scroll import Fields, scroll
-from models import Chunk, Version, record_id
+from models import Version, record_id
 from models.errors import ConfigurationError, PointsGoneError
+from models.fresh import without_text
 from models.identity import drop_fence_id
-from models.stored import Key, Stored, WritePlan
+from models.plans import NewChunk, RefreshPlan, RemovalPlan, UpsertPlan
+from models.stored import Key, Stored
 
 _RECORD_INDEXES = {
     "entry_id": q.PayloadSchemaType.KEYWORD,
@@ -40,6 +41,7 @@ _CHUNK_INDEXES = {
     "chunk_hash": q.PayloadSchemaType.KEYWORD,
 }
 T = TypeVar("T")
+K = TypeVar("K")
 
 
 class QdrantStore:
@@ -76,7 +78,7 @@ class QdrantStore:
         self._ensure(self._names.tombstones, None, {"version": q.PayloadSchemaType.INTEGER})
 
     def read(self, keys: Sequence[Key], list_chunks: Collection[Key] = ()) -> dict[Key, Stored]:
-        """What is stored of each document; for those in `list_chunks` with all its chunks."""
+        """W1, W3: what is stored of each document; for those in `list_chunks` with all chunks."""
         by_type: dict[str, list[Key]] = {}
         for key in keys:
             by_type.setdefault(key.type, []).append(key)
@@ -118,68 +120,63 @@ class QdrantStore:
             known = version_in(self._payloads(self._names.tombstones, [fence]).get(fence))
             self._upsert(self._names.tombstones, [tombstone(fence, type_, "", max(known, version))])
 
-    def upsert_chunks(
-        self, chunks: Sequence[tuple[WritePlan, Chunk]], vectors: Iterable[Any]
-    ) -> None:
-        """Write new chunks with their vectors."""
-        by_type: dict[str, list[q.PointStruct]] = {}
-        for (plan, chunk), vector in zip(chunks, vectors, strict=True):
-            payload = {
-                **plan.metadata,
-                "path": chunk.path,
-                "content": chunk.content,
-                "position": chunk.position,
-                "version": plan.version.time,
-                "chunk_hash": chunk.chunk_hash,
-                "model": plan.model,
-            }
-            point = q.PointStruct(
-                id=chunk.id, vector={VECTOR_NAME: vector.tolist()}, payload=payload
-            )
-            by_type.setdefault(plan.key.type, []).append(point)
-        for type_, points in by_type.items():
-            self._upsert(self._names.vectors(type_), points)
+    def upsert_chunks(self, chunks: Sequence[NewChunk], vectors: Iterable[Any]) -> None:
+        """W2: write new chunks with their vectors."""
+        points = (
+            (chunk.key.type, _chunk(chunk, vector))
+            for chunk, vector in zip(chunks, vectors, strict=True)
+        )
+        for type_, some in _grouped(points).items():
+            self._upsert(self._names.vectors(type_), some)
 
-    def finish(self, plans: Sequence[WritePlan]) -> None:
-        """Everything behind the new chunks.
-
-        1. tombstones of what is removed: from here on nothing older can come back
-        2. payload of kept chunks; no vector is touched
-        3. chunks that are gone
-        4. records last: as long as one is missing or old, a repeated change does all again
-        """
-        removed = [plan for plan in plans if plan.record is None]
+    def bury(self, removals: Sequence[RemovalPlan]) -> None:
+        """F1: tombstones of what is removed; from here on nothing older can come back."""
         self._upsert(
             self._names.tombstones,
-            [tombstone(record_id(*plan.key), *plan.key, plan.version) for plan in removed],
+            [tombstone(record_id(*plan.key), *plan.key, plan.version) for plan in removals],
         )
-        for type_ in {plan.key.type for plan in plans}:
-            some = [plan for plan in plans if plan.key.type == type_]
-            self._update_payloads(self._names.vectors(type_), some)
-            self._delete(self._names.vectors(type_), [id_ for plan in some for id_ in plan.deletes])
-            self._refresh(self._names.cleaned(type_), [plan for plan in some if plan.refresh_only])
-            self._upsert(
-                self._names.cleaned(type_),
-                [
-                    q.PointStruct(
-                        id=record_id(*plan.key),
-                        vector={},
-                        payload={**plan.record, "indexed_at": time.time()},
-                    )
-                    for plan in some
-                    if plan.record is not None and not plan.refresh_only
-                ],
+
+    def update_chunks(self, upserts: Sequence[UpsertPlan]) -> None:
+        """F2: payloads of kept chunks; no vector is touched."""
+        updates = (
+            (
+                plan.key.type,
+                set_payload({**update.fields, "version": plan.version.time}, update.ids),
             )
-            self._delete(
-                self._names.cleaned(type_), [record_id(*p.key) for p in some if p.record is None]
-            )
+            for plan in upserts
+            for update in plan.updates
+        )
+        for type_, some in _grouped(updates).items():
+            self._set_payloads(self._names.vectors(type_), some)
 
     def delete_chunks(self, chunks: Sequence[tuple[Key, str]]) -> None:
-        """Delete chunks by document and id."""
-        for type_ in {key.type for key, _ in chunks}:
-            self._delete(
-                self._names.vectors(type_), [id_ for key, id_ in chunks if key.type == type_]
-            )
+        """F3: chunks that are gone, by document and id."""
+        for type_, ids in _grouped((key.type, id_) for key, id_ in chunks).items():
+            self._delete(self._names.vectors(type_), ids)
+
+    def refresh_records(self, refreshes: Sequence[RefreshPlan]) -> None:
+        """F4: the version of records where nothing else has changed."""
+        ids = _grouped(((plan.key.type, plan.version), record_id(*plan.key)) for plan in refreshes)
+        updates = (
+            (type_, set_payload(version.fields(), some)) for (type_, version), some in ids.items()
+        )
+        for type_, some in _grouped(updates).items():
+            self._set_payloads(self._names.cleaned(type_), some)
+
+    def upsert_records(self, upserts: Sequence[UpsertPlan]) -> None:
+        """F5: whole records. As long as one is missing or old, a repeated change does all again."""
+        for type_, some in _grouped((plan.key.type, _record(plan)) for plan in upserts).items():
+            self._upsert(self._names.cleaned(type_), some)
+
+    def delete_records(self, keys: Sequence[Key]) -> None:
+        """F6: records of what is removed."""
+        for type_, ids in _grouped((key.type, record_id(*key)) for key in keys).items():
+            self._delete(self._names.cleaned(type_), ids)
+
+    def set_chunk_ids(self, key: Key, ids: Sequence[str]) -> None:
+        """Have the record of a document name these chunks, and leave the rest of it as it is."""
+        update = set_payload({"chunk_ids": list(ids)}, [record_id(*key)])
+        self._set_payloads(self._names.cleaned(key.type), [update])
 
     def close(self) -> None:
         """Close the client."""
@@ -242,10 +239,7 @@ class QdrantStore:
             ids = [key.entry_id for key in keys[start : start + 64]]
             only = q.Filter(must=[q.FieldCondition(key="entry_id", match=q.MatchAny(any=ids))])
             for id_, payload in self._scroll(self._names.vectors(type_), only, True):
-                text = str(payload.pop("content", ""))
-                if sha256(text.encode()).hexdigest() != payload.get("chunk_hash"):
-                    payload["model"] = None  # not what its id says: to be written again
-                chunks[Key(type_, payload["entry_id"])][id_] = payload
+                chunks[Key(type_, payload["entry_id"])][id_] = without_text(payload)
         return chunks
 
     def prune_tombstones(self, deleted_before: float) -> int:
@@ -281,31 +275,9 @@ class QdrantStore:
                 lambda selector=selector: self._client.delete(collection, selector, wait=True)  # type: ignore[misc]
             )
 
-    def _update_payloads(self, collection: str, plans: Sequence[WritePlan]) -> None:
-        operations: list[Any] = []
-        for plan in plans:
-            if plan.retagged:
-                operations.append(
-                    set_payload({**plan.metadata, "version": plan.version.time}, plan.retagged)
-                )
-            operations += [
-                set_payload({"position": position, "version": plan.version.time}, [id_])
-                for id_, position in plan.moved.items()
-            ]
-        for start in range(0, len(operations), MAX_POINTS):
-            some = operations[start : start + MAX_POINTS]
-            self._call(
-                lambda some=some: self._client.batch_update_points(collection, some, wait=True)  # type: ignore[misc]
-            )
-
-    def _refresh(self, collection: str, plans: Sequence[WritePlan]) -> None:
-        """Only the version of these records moves on."""
-        by_version: dict[Version, list[str]] = {}
-        for plan in plans:
-            by_version.setdefault(plan.version, []).append(record_id(*plan.key))
-        operations = [set_payload(v.fields(), ids) for v, ids in by_version.items()]
-        for start in range(0, len(operations), MAX_POINTS):
-            some = operations[start : start + MAX_POINTS]
+    def _set_payloads(self, collection: str, updates: Sequence[q.SetPayloadOperation]) -> None:
+        for start in range(0, len(updates), MAX_POINTS):
+            some = list(updates[start : start + MAX_POINTS])
             self._call(
                 lambda some=some: self._client.batch_update_points(collection, some, wait=True)  # type: ignore[misc]
             )
@@ -321,3 +293,20 @@ class QdrantStore:
             raise translated(error) from error
         except KeyError as error:  # how the embedded store says it
             raise PointsGoneError(str(error)) from error
+
+
+def _grouped(pairs: Iterable[tuple[K, T]]) -> dict[K, list[T]]:
+    groups: dict[K, list[T]] = {}
+    for name, item in pairs:
+        groups.setdefault(name, []).append(item)
+    return groups
+
+
+def _chunk(chunk: NewChunk, vector: Any) -> q.PointStruct:
+    payload = {**chunk.payload, "version": chunk.version.time}
+    return q.PointStruct(id=chunk.id, vector={VECTOR_NAME: vector.tolist()}, payload=payload)
+
+
+def _record(plan: UpsertPlan) -> q.PointStruct:
+    payload = {**plan.record, **plan.version.fields(), "indexed_at": time.time()}
+    return q.PointStruct(id=record_id(*plan.key), vector={}, payload=payload)

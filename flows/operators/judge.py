@@ -1,13 +1,14 @@
 """The pure part of reconciliation: what a document should look like, and what is wrong with it."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from hashlib import sha256
+from hashlib import blake2b
 from typing import Any
 
-from flows.operators.plan import METADATA_FIELDS, cleaned_content, content_hash
 from models import CapturedChange
-from models.prepared import Prepared
+from models.fresh import MAY_DIFFER, TEXTS, Payload, difference, fresh_points
+from models.prepared import Prepared, Upsert
 from models.stored import Key
 
 
@@ -17,21 +18,20 @@ class Expected:
 
     mongo_id: tuple[Any]
     """The `_id`, boxed, since it may be null."""
-    content_hash: str
-    text_hash: str
-    chunks: Mapping[str, str]
-    """Hash of each chunk by id, in their order."""
-    metadata: Mapping[str, Any]
+    record: bytes
+    """Digest of its payload."""
+    chunks: Mapping[str, bytes]
+    """Digest of each chunk's payload by id."""
 
 
 @dataclass(slots=True)
 class Sides:
-    """Both sides of one document, gathered."""
+    """Both sides of one document, gathered: of all documents at once, hence digests."""
 
     expected: Expected | None = None
     """None where MongoDB has no such document, or one that goes to the dead letters."""
-    record: Mapping[str, Any] | None = None
-    chunks: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    record: bytes | None = None
+    chunks: dict[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +45,22 @@ class Finding:
     """The boxed `_id` of the document to be repaired with; None where MongoDB has none."""
 
 
-Side = Expected | tuple[str, str, Mapping[str, Any]]
+Side = Expected | tuple[str, str, Payload]
 
 
-def expected(prepared: Prepared, change: CapturedChange) -> Expected:
-    """What is to be stored of a prepared document."""
-    assert prepared.document is not None
+def expected(prepared: Prepared, change: CapturedChange, model: str) -> Expected:
+    """What is to be stored of a document.
+
+    :param model: name of the embedder, which every chunk must carry
+    :raises ValueError: a document of nothing but its `_id`, which reads as one that is gone
+    """
+    if not isinstance(prepared, Upsert):
+        raise ValueError("the document lacks its content")
+    fresh = fresh_points(prepared.document, prepared.chunks, model)
     return Expected(
         mongo_id=(change.id,),
-        content_hash=content_hash(prepared.document),
-        text_hash=text_hash(cleaned_content(prepared.document)),
-        chunks={chunk.id: chunk.chunk_hash for chunk in prepared.chunks},
-        metadata=prepared.document.metadata(),
+        record=digest(fresh.record),
+        chunks={id_: digest(payload) for id_, payload in fresh.chunks.items()},
     )
 
 
@@ -67,52 +71,28 @@ def gather(sides: Sides, side: Side) -> Sides:
     else:
         kind, id_, payload = side
         if kind == "record":
-            sides.record = payload
+            sides.record = digest(payload)
         else:
-            sides.chunks[id_] = payload
+            sides.chunks[id_] = digest(payload)
     return sides
 
 
-def judge(key: Key, sides: Sides, model: str) -> Finding | None:
-    """What is wrong with a document, if anything.
-
-    :param model: name of the embedder, which every chunk must carry
-    """
+def judge(key: Key, sides: Sides) -> Finding | None:
+    """What is wrong with a document, if anything."""
     want = sides.expected
     if want is None:
         kind = "orphaned document" if sides.record else "orphaned chunks"
         return Finding(kind, key) if sides.record or sides.chunks else None
     if sides.record is None:
         return Finding("missing", key, want.mongo_id)
-    if not _record_is_right(sides.record, want, model) or not _chunks_are_right(sides, want, model):
+    if sides.record != want.record or want.chunks.items() - sides.chunks.items():
         return Finding("stale", key, want.mongo_id)
     if sides.chunks.keys() - want.chunks.keys():
         return Finding("orphaned chunks", key, want.mongo_id)
     return None
 
 
-def text_hash(text: str) -> str:
-    """SHA-256 of a text, in hex."""
-    return sha256(text.encode()).hexdigest()
-
-
-def _record_is_right(record: Mapping[str, Any], want: Expected, model: str) -> bool:
-    return (
-        record.get("content_hash") == want.content_hash
-        and record.get("text_hash") == want.text_hash
-        and list(record.get("chunk_ids", ())) == list(want.chunks)
-        and record.get("model") == model
-        and all(record.get(name) == want.metadata[name] for name in METADATA_FIELDS)
-    )
-
-
-def _chunks_are_right(sides: Sides, want: Expected, model: str) -> bool:
-    for position, (id_, digest) in enumerate(want.chunks.items()):
-        chunk = sides.chunks.get(id_)
-        if chunk is None or chunk.get("position") != position or chunk.get("model") != model:
-            return False
-        if chunk.get("chunk_hash") != digest or chunk.get("text_hash") != digest:
-            return False
-        if any(chunk.get(name) != want.metadata[name] for name in METADATA_FIELDS):
-            return False
-    return True
+def digest(payload: Payload) -> bytes:
+    """Equal for payloads that say the same; the texts stand in it as their hashes."""
+    said = difference(payload, {}, MAY_DIFFER | TEXTS.keys())
+    return blake2b(json.dumps(said, sort_keys=True).encode(), digest_size=16).digest()

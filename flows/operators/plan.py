@@ -1,129 +1,93 @@
 """Index planning, pure: from what is stored and a change to the writes between them."""
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable
 from dataclasses import replace
-from hashlib import sha256
 from typing import Any
 
-from models import Document, Version
-from models.prepared import Prepared
-from models.stored import Key, Stored, WritePlan
+from typing_extensions import assert_never
 
-METADATA_FIELDS = ("author_id", "platform", "link", "name")
+from models.fresh import MAY_DIFFER, TEXTS, chunk_by_record, difference, fresh_points
+from models.plans import FieldsToSet, NewChunk, RefreshPlan, RemovalPlan, UpsertPlan, WritePlan
+from models.prepared import Removal, Upsert
+from models.stored import Key, Stored
+from models.version import Version
+
+_NOT_COMPARED = MAY_DIFFER | TEXTS.keys()
+_VECTOR_HANGS_ON = {"chunk_hash", "model"}
+"""A chunk that differs in one of these is embedded again."""
 
 
-def plan(change: Prepared, stored: Stored, model: str) -> WritePlan | None:
+def plan(change: Upsert | Removal, stored: Stored, model: str) -> WritePlan | None:
     """The writes that bring a document from what is stored to a change.
 
-    :param model: name of the embedder; chunks of another one are embedded again
+    :param model: name of the embedder
     :returns: None where something newer is stored
     """
     event = change.event
     version = event.version if event.fenced else max(event.version, stored.version)
     if version < stored.version:
         return None
-    key = key_of(change)
-    record = stored.record or {}
-    old = stored.chunks
-    document = change.document
-    if document is None:
-        return removal(key, version, old if old is not None else record.get("chunk_ids", ()))
+    if isinstance(change, Removal):
+        gone = stored.named if stored.chunks is None else tuple(stored.chunks)
+        return RemovalPlan(change.key, version, gone)
+    if isinstance(change, Upsert):
+        return _upsert(change, version, stored, model)
+    assert_never(change)
 
-    metadata = document.metadata()
-    ids = tuple(chunk.id for chunk in change.chunks)
-    if old is None:
-        same_model = record.get("model") == model
-        old = {
-            id_: {**record, "position": position, "model": model if same_model else None}
-            for position, id_ in enumerate(record.get("chunk_ids", ()))
-        }
-    upserts = tuple(c for c in change.chunks if c.id not in old or old[c.id]["model"] != model)
-    written = {chunk.id for chunk in upserts}
-    kept = [chunk for chunk in change.chunks if chunk.id not in written]
-    retagged = tuple(c.id for c in kept if _tags(old[c.id]) != _tags(metadata))
-    moved = {c.id: c.position for c in kept if old[c.id]["position"] != c.position}
-    alive = set(ids)
-    deletes = tuple(id_ for id_ in old if id_ not in alive)
-    hash_ = content_hash(document)
-    return WritePlan(
-        key=key,
-        version=version,
-        upserts=upserts,
-        metadata=metadata,
-        model=model,
-        retagged=retagged,
-        moved=moved,
-        deletes=deletes,
-        kept=len(kept),
-        record={
-            **metadata,
-            "cleaned_content": cleaned_content(document),
-            "content_hash": hash_,
-            "chunk_ids": list(ids),
-            "model": model,
-            **version.fields(),
-        },
-        refresh_only=(
-            event.op != "repair"
-            and not (upserts or retagged or moved or deletes)
-            and record.get("content_hash") == hash_
-            and record.get("model") == model
-            and list(record.get("chunk_ids", ())) == list(ids)
-            and _tags(record) == _tags(metadata)
-        ),
+
+def _upsert(
+    change: Upsert, version: Version, stored: Stored, model: str
+) -> UpsertPlan | RefreshPlan:
+    fresh = fresh_points(change.document, change.chunks, model)
+    record = stored.record or {}
+    have = stored.chunks
+    if have is None:
+        have = {id_: chunk_by_record(record, fresh.chunks.get(id_, {})) for id_ in stored.named}
+    new: list[NewChunk] = []
+    changed: list[tuple[dict[str, Any], str]] = []
+    for id_, payload in fresh.chunks.items():
+        fields = difference(payload, have.get(id_, {}), _NOT_COMPARED)
+        if fields.keys() & _VECTOR_HANGS_ON:
+            new.append(NewChunk(change.key, version, id_, payload))
+        elif fields:
+            changed.append((fields, id_))
+    gone = tuple(id_ for id_ in have if id_ not in fresh.chunks)
+    kept = len(fresh.chunks) - len(new)
+    same = not (new or changed or gone or difference(fresh.record, record, _NOT_COMPARED))
+    # A repair does not trust what it cannot see: the text of the record is not read.
+    if same and change.event.op != "repair":
+        return RefreshPlan(change.key, version, kept)
+    return UpsertPlan(
+        change.key, version, tuple(new), _by_fields(changed), gone, fresh.record, kept
     )
 
 
-def collapse(run: Iterable[Prepared]) -> dict[Key, Prepared]:
+def _by_fields(changed: Iterable[tuple[dict[str, Any], str]]) -> tuple[FieldsToSet, ...]:
+    """The same fields for several chunks are one operation: mostly they are those of the document,
+    and so are the same for all.
+    """
+    ids: dict[str, list[str]] = {}
+    fields_of: dict[str, dict[str, Any]] = {}
+    for fields, id_ in changed:
+        name = json.dumps(fields)
+        fields_of[name] = fields
+        ids.setdefault(name, []).append(id_)
+    return tuple(FieldsToSet(fields, ids[name]) for name, fields in fields_of.items())
+
+
+def collapse(run: Iterable[Upsert | Removal]) -> dict[Key, Upsert | Removal]:
     """The newest change of each document; of equal versions, the last.
 
     A change without a version of its own is as new as the newest one before it, and takes its
     version over.
     """
-    newest: dict[Key, Prepared] = {}
+    newest: dict[Key, Upsert | Removal] = {}
     for change in run:
-        key = key_of(change)
-        other = newest.get(key)
+        other = newest.get(change.key)
         if other is None or change.event.version >= other.event.version:
-            newest[key] = change
+            newest[change.key] = change
         elif not change.event.fenced:
             event = change.event._replace(version=other.event.version)
-            newest[key] = replace(change, event=event)
+            newest[change.key] = replace(change, event=event)
     return newest
-
-
-def leftovers_of(key: Key, stored: Stored) -> list[tuple[Key, str]]:
-    """Chunks that no record names: a change was half written, and is older than what came since."""
-    named = set((stored.record or {}).get("chunk_ids", ()))
-    return [(key, id_) for id_ in stored.chunks or () if id_ not in named]
-
-
-def removal(key: Key, version: Version, chunk_ids: Iterable[str]) -> WritePlan:
-    """The writes that remove a document."""
-    return WritePlan(key=key, version=version, deletes=tuple(chunk_ids))
-
-
-def key_of(change: Prepared) -> Key:
-    """Which document a change is of."""
-    return Key(change.event.type, change.event.entry_id)
-
-
-def _tags(payload: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(payload.get(field) for field in METADATA_FIELDS)
-
-
-def cleaned_content(document: Document) -> str:
-    """The text of a record: all sections, verbatim ones below their path."""
-    return "\n\n".join(
-        f"{section.path}\n{section.text}" if section.verbatim else section.text
-        for section in document.sections
-    )
-
-
-def content_hash(document: Document) -> str:
-    """SHA-256, in hex, over paths and texts of all sections."""
-    digest = sha256()
-    for section in document.sections:
-        for part in (section.path.encode(), section.text.encode()):
-            digest.update(len(part).to_bytes(8, "big") + part)
-    return digest.hexdigest()

@@ -10,12 +10,21 @@ from dataclasses import replace
 from flows.text.chunk import Chunker
 from flows.text.clean import clean_text
 from models import DOCUMENT_TYPES, ChangeEvent, DeadLetter, Delivery, Section
-from models.chunks import number_chunks
-from models.events import DOCUMENT_OPS
-from models.prepared import Prepared
+from models.chunks import name_chunks
+from models.prepared import (
+    Change,
+    Cleaned,
+    CleanedChange,
+    Decoded,
+    DecodedChange,
+    Drop,
+    Prepared,
+    Removal,
+    Upsert,
+)
 
 
-def decode(delivery: Delivery) -> Prepared:
+def decode(delivery: Delivery) -> DecodedChange:
     """Read a message.
 
     :raises ValueError: not our contract, or of a type that is not registered
@@ -24,50 +33,53 @@ def decode(delivery: Delivery) -> Prepared:
     if event.type not in DOCUMENT_TYPES:
         known = ", ".join(sorted(DOCUMENT_TYPES))
         raise ValueError(f"document type {event.type!r:.80} is not one of {known}")
-    return Prepared(delivery, event)
+    if event.op == "drop":
+        return Drop(delivery, event)
+    if event.op == "delete" or _is_gone(event):
+        return Removal(delivery, event)
+    return Decoded(delivery, event)
 
 
-def clean(prepared: Prepared) -> Prepared:
+def _is_gone(event: ChangeEvent) -> bool:
+    """A repair without a document: it is not in MongoDB, and every chunk of it is to go."""
+    return event.op == "repair" and event.body.keys() <= {"type", "entry_id"}
+
+
+def clean(change: DecodedChange) -> CleanedChange:
     """Parse the document and clean its prose; verbatim sections stay as they are.
 
     :raises ValueError: no content, or content of a form that no document has
     """
-    event = prepared.event
-    if event.op not in DOCUMENT_OPS or prepared.failed or _is_removal(event):
-        return prepared
+    if not isinstance(change, Decoded):
+        return change
+    event = change.event
     document = DOCUMENT_TYPES[event.type].parse(event.entry_id, event.body)
     sections = (
         section if section.verbatim else Section(section.path, clean_text(section.text))
         for section in document.sections
     )
-    return replace(
-        prepared,
-        document=replace(document, sections=tuple(s for s in sections if s.text.strip())),
-    )
+    cleaned = replace(document, sections=tuple(s for s in sections if s.text.strip()))
+    return Cleaned(change.delivery, event, cleaned)
 
 
-def _is_removal(event: ChangeEvent) -> bool:
-    """A repair without a document: it is not in MongoDB, and every chunk of it is to go."""
-    return event.op == "repair" and event.body.keys() <= {"type", "entry_id"}
-
-
-def chunk(chunker: Callable[[], Chunker]) -> Callable[[Prepared], Prepared]:
+def chunk(chunker: Callable[[], Chunker]) -> Callable[[CleanedChange], Prepared]:
     """The chunk step with the chunker of a model.
 
     :param chunker: called when the first document arrives, so that building a dataflow loads
         nothing
     """
 
-    def step(prepared: Prepared) -> Prepared:
-        document = prepared.document
-        if document is None:
-            return prepared
+    def step(change: CleanedChange) -> Prepared:
+        if not isinstance(change, Cleaned):
+            return change
+        document = change.document
         pieces = (
-            (section.path, section.text[span.start : span.end], span.start, span.end)
+            (section.path, section.text[span.start : span.end])
             for section in document.sections
             for span in chunker().split(section.text, code=section.code)
         )
-        return replace(prepared, chunks=number_chunks(document.type, document.entry_id, pieces))
+        chunks = name_chunks(document.type, document.entry_id, pieces)
+        return Upsert(change.delivery, change.event, document, chunks)
 
     return step
 
@@ -77,13 +89,13 @@ def undecodable(delivery: Delivery, error: Exception) -> DeadLetter:
     return DeadLetter.of(delivery, "decode", error)
 
 
-def dead_at(stage: str) -> Callable[[Prepared, Exception], DeadLetter]:
+def dead_at(stage: str) -> Callable[[Change, Exception], DeadLetter]:
     """Makes dead letters for a step that knows the document."""
 
-    def dead(prepared: Prepared, error: Exception) -> DeadLetter:
-        event = prepared.event
+    def dead(change: Change, error: Exception) -> DeadLetter:
+        event = change.event
         return replace(
-            DeadLetter.of(prepared.delivery, stage, error),
+            DeadLetter.of(change.delivery, stage, error),
             type=event.type,
             entry_id=event.entry_id,
             version=event.version,
@@ -93,13 +105,11 @@ def dead_at(stage: str) -> Callable[[Prepared, Exception], DeadLetter]:
     return dead
 
 
-def retract(prepared: Prepared) -> Prepared | None:
+def retract(change: Change) -> Removal | None:
     """What goes on in the place of a change that was dead-lettered.
 
     A fresh sync of the same MongoDB state would leave no points of this document, so those of its
     older versions go as well. A message of another producer proves nothing about MongoDB's state
     and takes nothing away.
     """
-    if prepared.event.foreign:
-        return None
-    return replace(prepared, document=None, chunks=(), failed=True)
+    return None if change.event.foreign else Removal(change.delivery, change.event)

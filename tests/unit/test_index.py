@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,9 +12,19 @@ from connectors.qdrant import TOMBSTONES, QdrantStore, cleaned, vectors_of
 from flows.embedding.embedder import Vectors
 from flows.operators.index import TRUST_S, Indexed, Indexer
 from flows.operators.plan import collapse, plan
-from models import DOCUMENT_TYPES, ChangeEvent, DeadLetter, Delivery, Post, Section, Version
-from models.chunks import number_chunks
-from models.prepared import Prepared
+from models import (
+    DOCUMENT_TYPES,
+    ChangeEvent,
+    DeadLetter,
+    Delivery,
+    Post,
+    Section,
+    Version,
+    record_id,
+)
+from models.chunks import name_chunks
+from models.plans import UpsertPlan
+from models.prepared import Drop, Prepared, Removal, Upsert
 from models.stored import Key, Stored
 from tests.hashing import HashingEmbedder
 
@@ -36,11 +45,13 @@ def change(
     made = Version(version, ordinal)
     event = ChangeEvent(op, "posts", entry_id, made, {}, fenced, foreign=not fenced)
     delivery = Delivery("q", b"body", {"op": op}, redelivered)
+    if op == "drop":
+        return Drop(delivery, event)
     if text is None:
-        return Prepared(delivery, event)
+        return Removal(delivery, event)
     document = Post(entry_id, (Section("", text),), author_id=author)
-    pieces = [("", word, 0, 0) for word in text.split()]
-    return Prepared(delivery, event, document, number_chunks("posts", entry_id, pieces))
+    pieces = [("", word) for word in text.split()]
+    return Upsert(delivery, event, document, name_chunks("posts", entry_id, pieces))
 
 
 class World:
@@ -62,14 +73,15 @@ class World:
         return {str(record.id): dict(record.payload or {}) for record in records}
 
     def words(self, entry_id: str = "a") -> list[str]:
-        chunks = [p for p in self.points(vectors_of("posts")).values() if p["entry_id"] == entry_id]
-        assert [p["position"] for p in sorted(chunks, key=lambda p: p["position"])] == list(
-            range(len(chunks))
-        )
-        return [p["content"] for p in sorted(chunks, key=lambda p: p["position"])]
+        """The chunks of a document, in the order of its record, which names all of them."""
+        chunks = self.points(vectors_of("posts"))
+        stored = {id_: p["content"] for id_, p in chunks.items() if p["entry_id"] == entry_id}
+        named = (self.record(entry_id) or {}).get("chunk_ids", [])
+        assert sorted(stored) == sorted(named)
+        return [stored[id_] for id_ in named]
 
-    def record(self) -> dict[str, Any] | None:
-        return next(iter(self.points(cleaned("posts")).values()), None)
+    def record(self, entry_id: str = "a") -> dict[str, Any] | None:
+        return self.points(cleaned("posts")).get(record_id("posts", entry_id))
 
 
 @pytest.fixture
@@ -150,7 +162,7 @@ def test_a_message_without_version_counts_as_new(world: World) -> None:
 
 def test_a_drop_removes_what_is_not_newer(world: World) -> None:
     world.apply(change("a", 1, entry_id="1"), change("b", 5, entry_id="2"))
-    drop = replace(change(None, 3, op="drop"), event=ChangeEvent("drop", "posts", "", Version(3)))
+    drop = change(None, 3, op="drop", entry_id="")
     assert world.apply(drop, change("late", 2, entry_id="3")) == ["dropped", "stale"]
     assert world.words("1") == []
     assert world.words("2") == ["b"]
@@ -160,12 +172,12 @@ def test_a_drop_removes_what_is_not_newer(world: World) -> None:
 def test_a_half_written_change_leaves_no_orphan(world: World) -> None:
     """Killed after the new chunks: the record still names only the old ones."""
     world.apply(change("a b", 1))
-    store, finish = world.store, world.store.finish
-    store.finish = lambda plans: (_ for _ in ()).throw(KeyboardInterrupt)  # type: ignore[method-assign]
+    store, bury = world.store, world.store.bury
+    store.bury = lambda removals: (_ for _ in ()).throw(KeyboardInterrupt)  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
         world.apply(change("a x y", 2))
     assert len(world.points(vectors_of("posts"))) == 4
-    store.finish = finish  # type: ignore[method-assign]
+    store.bury = bury  # type: ignore[method-assign]
     world.apply(change("a x y", 2, redelivered=True), change("c", 3))
     assert world.words() == ["c"]
 
@@ -217,11 +229,12 @@ def test_collapse_keeps_the_newest_and_the_last_of_equals() -> None:
 
 def test_chunks_of_another_model_are_embedded_again() -> None:
     prepared = change("a b", 2)
+    assert isinstance(prepared, Upsert)
     ids = [chunk.id for chunk in prepared.chunks]
     stored = Stored(Version(1), {"chunk_ids": ids, "model": "other", "version": 1})
     made = plan(prepared, stored, "hashing")
-    assert made is not None
-    assert [chunk.content for chunk in made.upserts] == ["a", "b"]
+    assert isinstance(made, UpsertPlan)
+    assert [chunk.payload["content"] for chunk in made.new] == ["a", "b"]
 
 
 def test_duplicates_and_order_converge(world: World) -> None:

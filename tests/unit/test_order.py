@@ -118,7 +118,7 @@ def test_a_repeated_transaction_never_shows_an_earlier_state_of_it(client: Qdran
 
 
 def test_a_row_never_loses_to_a_change_that_it_has_seen(client: QdrantClient) -> None:
-    """The stream behind a snapshot begins at its cluster time, inclusive."""
+    """The stream of a snapshot begins at its cluster time, inclusive."""
     run(client, [sent("snapshot", MAX_ORDINAL, "last of the transaction")])
     run(client, [sent("insert", 0, "first of it"), sent("delete", 1)], batch_size=1)
     assert texts(client) == ["last of the transaction"]

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
+from uuid import UUID
 
 import numpy as np
 import pytest
@@ -16,9 +17,10 @@ from qdrant_client import models as q
 from rich.cells import cell_len
 from rich.console import Console
 
-from connectors.qdrant import VECTOR_NAME, QdrantSettings, open_reader, vectors_of
+from connectors.qdrant import VECTOR_NAME, QdrantSettings, cleaned, open_reader, vectors_of
 from flows.embedding.embedder import Vectors
 from flows.settings import VARIABLES
+from models import record_id
 from models.errors import OtherModelError, StoreUnavailableError
 from retrieval import search, status
 from retrieval.client import Hit, RetrievalClient
@@ -69,14 +71,26 @@ def writer(folder: Path) -> Iterator[QdrantClient]:
 def create(client: QdrantClient, type_: str) -> None:
     vectors = {VECTOR_NAME: q.VectorParams(size=DIMENSION, distance=q.Distance.COSINE)}
     client.create_collection(vectors_of(type_), vectors_config=vectors)
+    client.create_collection(cleaned(type_), vectors_config={})
 
 
 def put(client: QdrantClient, type_: str, number: int, content: str, **payload: str) -> None:
+    """A document of one chunk."""
+    put_chunk(client, type_, number, content, **payload)
+    record(client, type_, str(number), [str(UUID(int=number))])
+
+
+def record(client: QdrantClient, type_: str, entry_id: str, chunk_ids: list[str]) -> None:
+    payload = {"entry_id": entry_id, "chunk_ids": chunk_ids}
+    point = q.PointStruct(id=record_id(type_, entry_id), vector={}, payload=payload)
+    client.upsert(cleaned(type_), [point])
+
+
+def put_chunk(client: QdrantClient, type_: str, number: int, content: str, **payload: str) -> None:
     vector = HashingEmbedder().encode([content])[0].tolist()
     fields = {
         "type": type_,
         "entry_id": str(number),
-        "position": 0,
         "content": content,
         "model": "hashing",
         "author_id": "ada",
@@ -85,7 +99,8 @@ def put(client: QdrantClient, type_: str, number: int, content: str, **payload: 
         "name": None,
         "path": "",
     }
-    point = q.PointStruct(id=number, vector={VECTOR_NAME: vector}, payload=fields | payload)
+    id_ = str(UUID(int=number))
+    point = q.PointStruct(id=id_, vector={VECTOR_NAME: vector}, payload=fields | payload)
     client.upsert(vectors_of(type_), [point])
 
 
@@ -135,7 +150,7 @@ class TestOpenReader:
         assert counts == sorted(counts)
         with open_reader(QdrantSettings(path=folder)) as reader:
             assert reader.count("vector_posts").count == 150
-            assert len(reader.get_collections().collections) == 10
+            assert len(reader.get_collections().collections) == 20
 
     def test_waits_for_a_store_that_is_being_created(self, tmp_path: Path) -> None:
         made, folder = tmp_path / "made", tmp_path / "qdrant"
@@ -238,6 +253,33 @@ class TestSearch:
         put(client, "posts", 3, "ships sail", model="hashing/bfloat16")
         for name in ("hashing", "hashing/bfloat16", "hashing/float16"):
             assert len(RetrievalClient(client, HashingEmbedder(name)).search("ships")) == 4
+
+    def test_a_hit_knows_its_place_in_its_document(self, client: QdrantClient) -> None:
+        for number, content in ((31, "whales sing at night"), (32, "whales sing")):
+            put_chunk(client, "posts", number, content, entry_id="w")
+        record(client, "posts", "w", [str(UUID(int=number)) for number in (31, 32)])
+        hits = RetrievalClient(client, HashingEmbedder()).search("whales sing", limit=2)
+        assert [(hit.content, hit.position) for hit in hits] == [
+            ("whales sing", 1), ("whales sing at night", 0),
+        ]  # fmt: skip
+
+    def test_equal_scores_come_in_the_order_of_the_document(self, client: QdrantClient) -> None:
+        for number in (33, 32, 31):
+            put_chunk(client, "posts", number, "whales sing", entry_id="w")
+        record(client, "posts", "w", [str(UUID(int=number)) for number in (32, 33)])
+        hits = RetrievalClient(client, HashingEmbedder()).search("whales sing", limit=3)
+        assert [hit.position for hit in hits] == [0, 1, None]
+
+    def test_a_part_of_a_new_document_is_not_found(self, client: QdrantClient) -> None:
+        """Its first chunks would be the best hits, and must not push others out."""
+        for number in range(40, 60):
+            put_chunk(client, "posts", number, "ships sail on the sea", entry_id="new")
+        retrieval = RetrievalClient(client, HashingEmbedder())
+        for limit, found in ((1, ["1"]), (2, ["1", "2"])):
+            hits = retrieval.search("ships sail on the sea", limit=limit, types=["posts"])
+            assert [hit.entry_id for hit in hits] == found
+        record(client, "posts", "new", [str(UUID(int=number)) for number in range(40, 60)])
+        assert {hit.entry_id for hit in retrieval.search("ships sail on the sea")} >= {"new"}
 
     @pytest.mark.parametrize(
         ("query", "wanted", "problem"),

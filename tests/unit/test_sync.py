@@ -102,12 +102,23 @@ def add_record(client: QdrantClient) -> None:
 
 def add_chunk(client: QdrantClient) -> None:
     vector: Any = {VECTOR_NAME: [1.0] + [0.0] * (HashingEmbedder.dimension - 1)}
-    point = q.PointStruct(id=1, vector=vector, payload={"entry_id": "ghost", "position": 0})
+    point = q.PointStruct(id=1, vector=vector, payload={"entry_id": "ghost", "content": "boo"})
     client.upsert(vectors_of("posts"), [point])
 
 
-def change_position(client: QdrantClient) -> None:
-    client.set_payload(vectors_of("repositories"), {"position": 3}, [chunk_of(client)])
+def change_content(client: QdrantClient) -> None:
+    client.set_payload(vectors_of("repositories"), {"content": "x = 2"}, [chunk_of(client)])
+
+
+def change_order(client: QdrantClient) -> None:
+    record = record_id("posts", str(ObjectId(b"0" * 12)))
+    [found] = client.retrieve(cleaned("posts"), [record])
+    chunk_ids = (found.payload or {})["chunk_ids"]
+    client.set_payload(cleaned("posts"), {"chunk_ids": chunk_ids[::-1]}, [record])
+
+
+def add_field(client: QdrantClient) -> None:
+    client.set_payload(cleaned("posts"), {"position": 3}, q.Filter())
 
 
 def change_author(client: QdrantClient) -> None:
@@ -132,13 +143,15 @@ def chunk_of(client: QdrantClient) -> str:
     ("damage", "told"),
     [
         (delete_record, r"cleaned_posts: .*numberInt.* is missing"),
-        (delete_chunk, r"vector_repositories: 'r' chunk 0 is missing"),
+        (delete_chunk, r"vector_repositories: 'r' chunk 'x = 1' is missing"),
         (add_record, r"cleaned_articles: 'ghost' is too much"),
-        (add_chunk, r"vector_posts: 'ghost' chunk 0 is too much"),
-        (change_position, r"vector_repositories: 'r' chunk 0 has position 3 instead of 0"),
+        (add_chunk, r"vector_posts: 'ghost' chunk 'boo' is too much"),
+        (change_content, r"vector_repositories: .* has content 'x = 2' instead of 'x = 1'"),
+        (change_order, r"cleaned_posts: .* has chunk_ids \["),
+        (add_field, r"cleaned_posts: .* has position 3 instead of None"),
         (change_author, r"cleaned_posts: .* has author_id 'eve' instead of None"),
-        (change_model, r"vector_repositories: 'r' chunk 0 has model 'other' instead of 'hashing'"),
-        (change_vector, r"vector_repositories: 'r' chunk 0 has another vector: cosine"),
+        (change_model, r"vector_repositories: 'r' chunk .* has model 'other' instead of 'hashing'"),
+        (change_vector, r"vector_repositories: 'r' chunk .* has another vector: cosine"),
     ],
 )
 def test_sees_damage(

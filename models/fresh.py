@@ -1,0 +1,117 @@
+"""What a fresh sync stores of a document: the one truth about what is stored.
+
+The write plan is the difference between this and what is stored, the store writes these payloads,
+and reconciliation, the tests' oracle and the demo compare with them. So a field that is added here,
+or to `Document.metadata()`, is written, refreshed, and missed where it is not there.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from hashlib import sha256
+from typing import Any, Final, NamedTuple
+
+from models.chunks import Chunk
+from models.documents import Document
+
+MAY_DIFFER: Final = frozenset({"version", "ordinal", "indexed_at"})
+"""Payload fields that tell when something was written, not what: the store adds them."""
+
+TEXTS: Final = {"content": "chunk_hash", "cleaned_content": "text_hash"}
+"""Payload fields of texts, and those that hold their SHA-256, by which they are compared."""
+
+_OF_RECORDS: Final = frozenset({"cleaned_content", "content_hash", "text_hash", "chunk_ids"})
+_OF_CHUNKS: Final = frozenset({"path", "content", "chunk_hash"})
+"""What a chunk does not share with its record. Its id is made of it."""
+
+Payload = Mapping[str, Any]
+"""Fields of a point. Null means the same as absent, since Qdrant takes a null for a removal."""
+
+
+class FreshPoints(NamedTuple):
+    """All points of a document."""
+
+    record: Payload
+    chunks: Mapping[str, Payload]
+    """Payload by id, in the order of the document."""
+
+
+def fresh_points(document: Document, chunks: Sequence[Chunk], model: str) -> FreshPoints:
+    """What a fresh sync stores of a document, but for vectors and for what `MAY_DIFFER`.
+
+    :param chunks: of the document, in their order
+    :param model: name of the embedder
+    """
+    shared = {**document.metadata(), "model": model}
+    text = cleaned_content(document)
+    record = {
+        **shared,
+        "cleaned_content": text,
+        "content_hash": content_hash(document),
+        "text_hash": text_hash(text),
+        "chunk_ids": [chunk.id for chunk in chunks],
+    }
+    return FreshPoints(
+        record,
+        {
+            chunk.id: {
+                **shared,
+                "path": chunk.path,
+                "content": chunk.content,
+                "chunk_hash": chunk.chunk_hash,
+            }
+            for chunk in chunks
+        },
+    )
+
+
+def chunk_by_record(record: Payload, chunk: Payload) -> Payload:
+    """The payload with which a chunk must be stored, going by the record that names it.
+
+    :param record: as it is stored
+    :param chunk: what a fresh sync stores under the same id
+    """
+    shared = {name: value for name, value in record.items() if name not in _OF_RECORDS}
+    return shared | {name: chunk.get(name) for name in _OF_CHUNKS}
+
+
+def without_text(payload: Payload) -> dict[str, Any]:
+    """A whole stored payload without its text; and without the text's hash, if it is of another."""
+    hashes = {
+        hash_: None
+        for text, hash_ in TEXTS.items()
+        if hash_ in payload and text_hash(str(payload.get(text, ""))) != payload[hash_]
+    }
+    return {name: value for name, value in payload.items() if name not in TEXTS} | hashes
+
+
+def difference(want: Payload, have: Payload, but: Collection[str] = MAY_DIFFER) -> dict[str, Any]:
+    """The fields to set so that `have` becomes `want`; a null where only `have` has it.
+
+    :param but: fields that are not compared
+    """
+    return {
+        name: want.get(name)
+        for name in sorted({*want, *have}.difference(but))
+        if want.get(name) != have.get(name)
+    }
+
+
+def cleaned_content(document: Document) -> str:
+    """The text of a record: all sections, verbatim ones below their path."""
+    return "\n\n".join(
+        f"{section.path}\n{section.text}" if section.verbatim else section.text
+        for section in document.sections
+    )
+
+
+def text_hash(text: str) -> str:
+    """SHA-256 of a text, in hex."""
+    return sha256(text.encode()).hexdigest()
+
+
+def content_hash(document: Document) -> str:
+    """SHA-256, in hex, over paths and texts of all sections."""
+    digest = sha256()
+    for section in document.sections:
+        for part in (section.path.encode(), section.text.encode()):
+            digest.update(len(part).to_bytes(8, "big") + part)
+    return digest.hexdigest()
