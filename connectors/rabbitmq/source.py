@@ -298,6 +298,7 @@ class _SourcePartition(StatefulSourcePartition[Delivery, None]):
         self._consumer.close()
 
     def _acknowledge_closed(self) -> None:
+        # A (in docs/design.md: writes of a batch)
         if self._closing is not None:
             self._consumer.acknowledge(self._closing)
             self._closing = None
