@@ -155,9 +155,11 @@ def test_flows_drain_together_and_one_that_ended_is_named(folder: Path) -> None:
             flows.check()
             time.sleep(0.05)
         assert flows.stop() == {"one": 0, "two": 0}
-    with FlowProcesses({"one": "idle", "bad": "broken"}, environment, folder) as flows:
-        with pytest.raises(FlowEndedError, match="broken ended"):
-            check_for(flows, 30)
+    with (
+        pytest.raises(FlowEndedError, match="broken ended"),
+        FlowProcesses({"one": "idle", "bad": "broken"}, environment, folder) as flows,
+    ):
+        check_for(flows, 30)
     assert_nothing_runs(folder)
 
 
