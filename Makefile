@@ -47,8 +47,8 @@ bench: stack ## measure throughput, freshness and cost of an edit
 	@ops/install.sh bench
 	@$(RUN) $(PYTHON) -m benchmarks
 
-dev: stack ## the local stack in the foreground: both servers and both flows (Procfile)
-	@$(RUN) $(PYTHON) -m honcho start
+dev: stack ## the local stack in the foreground: both servers and both flows
+	@$(RUN) $(PYTHON) -m ops.dev
 
 search: python ## search the feature store: make search q="how are acks batched"
 	@if [ -z "$$q" ]; then echo 'usage: make search q="what to look for"' >&2; exit 2; fi

@@ -11,7 +11,6 @@
 import contextlib
 import fcntl
 import shutil
-import signal
 import sys
 import time
 from collections import Counter
@@ -33,6 +32,7 @@ from models import DOCUMENT_TYPES
 from models.errors import ConfigurationError
 from models.shown import shown
 from ops.flow_process import ROOT, FlowEndedError, FlowProcesses
+from ops.interrupt import Interrupted, interrupt_on_signals
 from ops.local_server import StackError
 from ops.mongo_server import MongoServer
 from ops.rabbitmq_node import RabbitMQNode
@@ -49,19 +49,11 @@ SEARCHES: Final = (
     "rate limiter middleware that answers 429 Too Many Requests",
 )
 
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _LOADED_BEFORE: Final = 0.5
 _EDITS_PER_SECOND: Final = 4.0
 _STUCK_S: Final = 90.0
 
 Documents = list[tuple[str, dict[str, Any]]]
-
-
-class Interrupted(BaseException):
-    """A signal asks the demo to end."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
 
 
 class DemoError(RuntimeError):
@@ -71,8 +63,7 @@ class DemoError(RuntimeError):
 def main() -> int:
     """Run the demo; 0 only if in sync."""
     screen = Screen()
-    for number in _SIGNALS:
-        signal.signal(number, _interrupt)
+    interrupt_on_signals()
     try:
         with _only_demo():
             return _run(screen)
@@ -206,13 +197,6 @@ def _only_demo() -> Iterator[None]:
         shutil.rmtree(DATA, ignore_errors=True)
         DATA.mkdir()
         yield
-
-
-def _interrupt(number: int, _frame: object) -> None:
-    # Once is enough: a second signal must not cut the orderly end short.
-    for each in _SIGNALS:
-        signal.signal(each, signal.SIG_IGN)
-    raise Interrupted(number)
 
 
 if __name__ == "__main__":

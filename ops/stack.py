@@ -8,7 +8,7 @@ it, whatever kills that.
     with RabbitMQNode(Path("data/broker")) as broker, MongoServer(Path("data/mongo")) as mongo:
         ...  # broker.port, mongo.uri
 
-One server in the foreground, as the Procfile does:
+One server in the foreground:
 
     python -m ops.stack rabbitmq --data .data/rabbitmq --port 5672
 """
@@ -16,19 +16,19 @@ One server in the foreground, as the Procfile does:
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from ops.interrupt import Interrupted, interrupt_on_signals
 from ops.local_server import HOST, StackError
 from ops.mongo_server import MongoServer
 from ops.rabbitmq_node import RabbitMQNode
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one server in the foreground until SIGINT or SIGTERM; return 0 after those, else 1."""
+    """Run one server in the foreground until a signal; return 0 after that, else 1."""
     parser = argparse.ArgumentParser(
         prog="python -m ops.stack", description=(__doc__ or "").split("\n")[0]
     )
@@ -41,14 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
 
-    def interrupt(*_: object) -> None:
-        # Once is enough: a second signal must not cut the orderly stop short.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGINT, interrupt)
-    signal.signal(signal.SIGTERM, interrupt)
+    interrupt_on_signals()
     node = (RabbitMQNode if options.server == "rabbitmq" else MongoServer)(
         options.data, options.port
     )
@@ -59,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 time.sleep(0.2)
             print(f"{node.name} ended by itself; {node.last_words()}", file=sys.stderr)
             return 1
-    except KeyboardInterrupt:
+    except Interrupted:
         return 0
     except StackError as error:
         print(error, file=sys.stderr)

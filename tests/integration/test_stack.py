@@ -161,7 +161,7 @@ def test_a_port_or_directory_in_use_is_one_clear_line(mongo: MongoServer, tmp_pa
 
 @needs_proc
 @pytest.mark.parametrize("server", ["rabbitmq", "mongodb"])
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL])
 def test_the_command_ends_with_its_server(server: str, signum: int, tmp_path: Path) -> None:
     if server == "rabbitmq":
         needs_rabbitmq()
