@@ -17,7 +17,7 @@ import re
 import unicodedata
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from zlib import crc32
@@ -96,6 +96,10 @@ class Chunker:
             if span.start < span.end:
                 spans += self._fitting(text, span, starts, seams)
         return spans
+
+    def split_all(self, texts: Sequence[tuple[str, bool]]) -> list[list[Span]]:
+        """Cut the texts of one document: each with whether it is source code; see `split`."""
+        return [self.split(text, code=code) for text, code in texts]
 
     def _token_starts(self, text: str) -> tuple["array[int]", list[int]]:
         """Return where each token starts, and the seams of pieces that may have cut a word."""

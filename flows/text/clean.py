@@ -9,6 +9,7 @@ next.
 """
 
 import re
+from collections.abc import Sequence
 
 from flows.text.characters import plain_characters, plain_whitespace
 from flows.text.code import Kept, put_code_aside
@@ -42,6 +43,11 @@ def clean_text(text: str) -> str:
             return text
         text = cleaned
     return _words_only(text)
+
+
+def clean_texts(texts: Sequence[str]) -> list[str]:
+    """Clean the prose of one document; see `clean_text`."""
+    return [clean_text(text) for text in texts]
 
 
 def _valid(text: str) -> str:
