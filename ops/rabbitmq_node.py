@@ -84,20 +84,21 @@ class RabbitMQNode(LocalServer):
             for name, value in os.environ.items()
             if not name.startswith(("RABBITMQ_", "ERL_", "ERLANG_"))
         }
+        home = _quotable(self.data_dir)
         return inherited | {
-            "HOME": str(self.data_dir),
+            "HOME": str(home),
             "ERL_EPMD_ADDRESS": HOST,
             "ERL_EPMD_PORT": str(epmd_port),
             "RABBITMQ_NODENAME": "twinstream@localhost",
             "RABBITMQ_DIST_PORT": str(free_port()),
-            "RABBITMQ_CONF_ENV_FILE": str(self.data_dir / "rabbitmq-env.conf"),
-            "RABBITMQ_CONFIG_FILE": str(self.data_dir / "rabbitmq.conf"),
-            "RABBITMQ_ADVANCED_CONFIG_FILE": str(self.data_dir / "advanced.config"),
-            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.data_dir / "enabled_plugins"),
-            "RABBITMQ_MNESIA_BASE": str(self.data_dir / "mnesia"),
-            "RABBITMQ_LOG_BASE": str(self.data_dir / "log"),
-            "RABBITMQ_PID_FILE": str(self.data_dir / "pid"),
-            "RABBITMQ_GENERATED_CONFIG_DIR": str(self.data_dir / "config"),
+            "RABBITMQ_CONF_ENV_FILE": str(home / "rabbitmq-env.conf"),
+            "RABBITMQ_CONFIG_FILE": str(home / "rabbitmq.conf"),
+            "RABBITMQ_ADVANCED_CONFIG_FILE": str(home / "advanced.config"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(home / "enabled_plugins"),
+            "RABBITMQ_MNESIA_BASE": str(home / "mnesia"),
+            "RABBITMQ_LOG_BASE": str(home / "log"),
+            "RABBITMQ_PID_FILE": str(home / "pid"),
+            "RABBITMQ_GENERATED_CONFIG_DIR": str(home / "config"),
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
                 "-kernel inet_dist_use_interface {127,0,0,1} "
                 "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none"
@@ -133,6 +134,18 @@ def find_rabbitmq_server() -> Path:
         "RabbitMQ is not installed: run `make install`, or `apt-get install rabbitmq-server`, "
         "`dnf install rabbitmq-server` or `brew install rabbitmq`"
     )
+
+
+def _quotable(folder: Path) -> Path:
+    """A path to the server's working directory that it can put between single quotes, as it does
+    when it asks `df` for the free space: with another quote within, it waits for an end of that.
+    """
+    working_directory = Path("/proc/self/cwd")
+    if "'" not in str(folder):
+        return folder
+    if not working_directory.exists():
+        raise StackError(f"RabbitMQ cannot work in a folder with a quote in its path: {folder}")
+    return working_directory
 
 
 def _find_epmd() -> Path:

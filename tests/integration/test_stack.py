@@ -121,6 +121,20 @@ def test_a_killed_broker_keeps_its_messages_and_leaves_no_process(node: RabbitMQ
 
 
 @needs_proc
+def test_a_quote_in_the_path_of_the_checkout_does_not_keep_the_broker_from_starting(
+    tmp_path: Path,
+) -> None:
+    """RabbitMQ gave the path to a shell between quotes, and waited for ever."""
+    needs_rabbitmq()
+    folder = tmp_path / """it's "my" $checkout"""
+    with RabbitMQNode(folder) as node:
+        node.restart()
+        connect(node).close()
+    assert (folder / "mnesia").is_dir()
+    assert_nothing_runs(folder)
+
+
+@needs_proc
 def test_a_killed_database_keeps_acknowledged_writes_and_its_history(mongo: MongoServer) -> None:
     with pymongo.MongoClient(mongo.uri) as client:
         posts = client.twin.posts

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -153,7 +154,7 @@ def test_the_process_ends_with_its_parent_even_after_kill_9(busy: bool) -> None:
         time.sleep(0.3)  # by then the text is in hand
         parent.kill()
     deadline = time.monotonic() + 15
-    while os.path.exists(f"/proc/{child}") and time.monotonic() < deadline:
+    while Path(f"/proc/{child}").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     with pytest.raises(ProcessLookupError):
         os.kill(child, 0)
