@@ -9,7 +9,7 @@ Run it with `python -m bytewax.run flows.features`.
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import bytewax.operators as op
@@ -26,6 +26,7 @@ from connectors.rabbitmq import (
     topology,
 )
 from flows.embedding.embedder import ChunkingEmbedder, Embedder, lazily
+from flows.embedding.precision import names_of_the_model
 from flows.lifecycle import StopSignal, collect_rarely, drain_on_signals, one_line_errors
 from flows.metrics import totals
 from flows.operators.attempt import attempt, bury
@@ -104,7 +105,9 @@ class ModelAndStore:
         settings = self._settings
         client = open_client(settings.qdrant)
         store = self._opened = QdrantStore(client, DOCUMENT_TYPES, settings.qdrant.collections)
+        store.claim(settings.owner)
         store.ensure_collections(self.embedder.dimension)
+        _say_what_searches_miss(store.chunks_by_model(), self.embedder.name)
         return store
 
     def _indexer(self) -> Indexer:
@@ -131,6 +134,18 @@ class ModelAndStore:
         if self._opened is not None:
             self._opened.close()
             log.info("chunks: %s", totals())
+
+
+def _say_what_searches_miss(chunks: Mapping[str, int], model: str) -> None:
+    searched = names_of_the_model(model)
+    other = {name: count for name, count in chunks.items() if name not in searched}
+    if other:
+        listed = ", ".join(f"{count:,} by {name}" for name, count in sorted(other.items()))
+        log.warning(
+            "%s of %s chunks were embedded by another model than %s (%s): searches do not find "
+            "them until make reconcile has embedded them again, or EMBEDDING_MODEL is set back",
+            f"{sum(other.values()):,}", f"{sum(chunks.values()):,}", model, listed,
+        )  # fmt: skip
 
 
 def source(

@@ -35,6 +35,7 @@ from connectors.mongodb import cluster_time, find_again, scan_documents, version
 from connectors.qdrant import (
     STORE_ERRORS,
     QdrantStore,
+    check_owner,
     one_line,
     open_client,
     open_reader,
@@ -203,7 +204,7 @@ class Run:
             now = cluster_time(mongo, settings.mongo_database, next(iter(DOCUMENT_TYPES))).committed
             store = resources.enter_context(open_reader(settings.qdrant))
             names = settings.qdrant.collections
-            store.collection_exists(names.tombstones)
+            check_owner(store, lambda call: call(), names, settings.owner)
         except (PyMongoError, StoreUnavailableError) as error:
             raise ConfigurationError(one_line(error)) from error
         except STORE_ERRORS as error:

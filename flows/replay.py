@@ -92,7 +92,9 @@ def _open_store(settings: Settings, stack: ExitStack) -> QdrantStore | None:
         client = stack.enter_context(open_reader(settings.qdrant))
     except StoreUnavailableError:
         return None
-    return QdrantStore(client, DOCUMENT_TYPES, settings.qdrant.collections)
+    store = QdrantStore(client, DOCUMENT_TYPES, settings.qdrant.collections)
+    store.check_owner(settings.owner)
+    return store
 
 
 def _key(headers: Mapping[str, Any], body: bytes) -> Key | None:

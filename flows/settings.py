@@ -15,7 +15,7 @@ from pymongo import MongoClient
 from pymongo.errors import InvalidURI, PyMongoError
 from pymongo.uri_parser import parse_uri
 
-from connectors.qdrant import QdrantSettings
+from connectors.qdrant import Owner, QdrantSettings
 from connectors.rabbitmq import RabbitMQSettings
 from flows.embedding.embedder import locate_model
 from flows.embedding.precision import PRECISIONS
@@ -141,6 +141,11 @@ class Settings:
                 "itself: name another one"
             )
         return settings
+
+    @property
+    def owner(self) -> Owner:
+        """The pipeline, as the store remembers it."""
+        return Owner(self.mongo_database, self.rabbitmq.virtual_host, self.queue)
 
     def configure_logging(self) -> None:
         """Log to standard error, one line for each record."""

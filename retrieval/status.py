@@ -19,12 +19,13 @@ from rich.table import Table
 from rich.text import Text
 
 from connectors.mongodb import pipeline_name
-from connectors.qdrant import STORE_ERRORS, one_line, open_reader
+from connectors.qdrant import STORE_ERRORS, count_by_model, one_line, open_reader
 from connectors.rabbitmq import RabbitMQConnection, dead_letter_queue, queue_names
 from flows.logs import complain
 from flows.settings import Settings
 from models import DOCUMENT_TYPES
 from models.errors import ConfigurationError, StoreUnavailableError
+from models.identity import drop_fence_id
 from models.shown import shown
 
 _TIMEOUT_MS: Final = 2000
@@ -50,9 +51,11 @@ def main() -> int:
     sources, capture = _mongodb(settings, problems)
     queues = _queues(settings, problems)
     stored = _store(settings, problems)
+    models = _models(settings) if stored else _UNKNOWN
     console.print(_documents(sources, stored))
     console.print(_depths(queues))
     console.print(Text.assemble(("capture  ", "bold"), shown(capture)))
+    console.print(Text.assemble(("models   ", "bold"), shown(models)), soft_wrap=True)
     for problem in problems:
         console.print(Text(shown(problem), "red"), soft_wrap=True)
     return 1 if problems else 0
@@ -140,7 +143,8 @@ def _store(settings: Settings, problems: list[str]) -> dict[str, Counts]:
                 },
                 _CHUNKS: {type_: _count(client, names.vectors(type_)) for type_ in DOCUMENT_TYPES},
                 _TOMBSTONES: {
-                    type_: _count(client, names.tombstones, type_) for type_ in DOCUMENT_TYPES
+                    type_: _count_tombstones(client, names.tombstones, type_)
+                    for type_ in DOCUMENT_TYPES
                 },
             }
     except StoreUnavailableError as error:
@@ -150,17 +154,27 @@ def _store(settings: Settings, problems: list[str]) -> dict[str, Counts]:
     return {}
 
 
-def _count(client: QdrantClient, collection: str, type_: str | None = None) -> int:
+def _count(client: QdrantClient, collection: str) -> int:
+    return client.count(collection).count if client.collection_exists(collection) else 0
+
+
+def _count_tombstones(client: QdrantClient, collection: str, type_: str) -> int:
+    """Deleted documents; the fence of a whole collection is nobody's."""
     if not client.collection_exists(collection):
         return 0
-    only = None
-    if type_ is not None:
-        # without an entry_id it is the fence of a whole collection, which no document left behind
-        only = q.Filter(
-            must=[q.FieldCondition(key="type", match=q.MatchValue(value=type_))],
-            must_not=[q.FieldCondition(key="entry_id", match=q.MatchValue(value=""))],
-        )
-    return client.count(collection, only).count
+    of_type = q.Filter(must=[q.FieldCondition(key="type", match=q.MatchValue(value=type_))])
+    fences = client.retrieve(collection, [drop_fence_id(type_)], with_payload=False)
+    return client.count(collection, of_type).count - len(fences)
+
+
+def _models(settings: Settings) -> str:
+    """How many chunks each model has embedded; a search finds those of its own model only."""
+    try:
+        with open_reader(settings.qdrant) as client:
+            counts = count_by_model(client, settings.qdrant.collections, DOCUMENT_TYPES)
+    except (StoreUnavailableError, *STORE_ERRORS, OSError, ValueError):
+        return _UNKNOWN
+    return ", ".join(f"{model} {count:,}" for model, count in sorted(counts.items())) or _UNKNOWN
 
 
 def _documents(sources: Counts, stored: Mapping[str, Counts]) -> Table:

@@ -2,9 +2,10 @@
 
 No package registry has the server. It has its engine, as Qdrant Edge (qdrant-edge-py: segments,
 write-ahead log, payload indexes, filters, refusals), and qdrant-client has the service definitions
-and the conversions. What is ours is the little between them: collections as folders, and an error
-of the engine as the status that the server gives it. What flows and readers do not call is answered
-with UNIMPLEMENTED.
+and the conversions. What is ours is the little between them: collections as folders, an error of
+the engine as the status that the server gives it, and strict mode as Qdrant Cloud has it: a filter
+on a field without an index is refused. `update_collection(strict_mode_config=...)` sets limits.
+What flows and readers do not call is answered with UNIMPLEMENTED.
 
     python -m tests.qdrant_server --data FOLDER --port PORT
 """
@@ -54,6 +55,8 @@ class Collection:
 
     def __init__(self, folder: Path, sizes: Mapping[str, int] | None = None) -> None:
         self._edge = edge = engine()
+        self._folder = folder
+        self.strict = wire.StrictModeConfig()
         description = folder / "vectors.json"
         if sizes is not None:
             shutil.rmtree(folder, ignore_errors=True)  # half made by a server that was killed
@@ -72,7 +75,7 @@ class Collection:
         else:
             self._shard = edge.EdgeShard.load(str(folder / "shard"))
         self.sizes: dict[str, int] = json.loads(description.read_text())
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def update(self, operation: q.UpdateOperation) -> None:
         """Apply one operation; it is in the write-ahead log when this returns."""
@@ -81,7 +84,10 @@ class Collection:
             points = operation.upsert.points  # type: ignore[union-attr]
             made = op.upsert_points([self._point(point) for point in points])
         elif isinstance(operation, q.DeleteOperation):
-            made = op.delete_points(list(operation.delete.points))  # type: ignore[union-attr]
+            if isinstance(operation.delete, q.FilterSelector):
+                made = op.delete_points_by_filter(self._filter(operation.delete.filter))
+            else:
+                made = op.delete_points(list(operation.delete.points))
         elif isinstance(operation, q.SetPayloadOperation) and operation.set_payload.points:
             some = operation.set_payload
             made = op.set_payload(list(some.points or ()), some.payload)
@@ -93,6 +99,25 @@ class Collection:
         """Index a field of the payload."""
         type_ = getattr(self._edge.PayloadSchemaType, schema.capitalize())
         self._do(self._edge.UpdateOperation.create_field_index(field, type_))
+
+    def drop_index(self, field: str) -> None:
+        """Forget the index of a field."""
+        self._do(self._edge.UpdateOperation.delete_field_index(field))
+
+    def indexes(self) -> dict[str, str]:
+        """The type of each indexed field."""
+        with self._lock:
+            schema = self._shard.info().payload_schema
+        return {field: str(index.data_type).split(".")[1] for field, index in schema.items()}
+
+    def facet(self, key: str, limit: int, only: q.Filter | None) -> dict[str, int]:
+        """How many points have each value of a field."""
+        request = self._edge.FacetRequest(key, limit, True, self._filter(only))
+        try:
+            with self._lock:
+                return {hit.value: hit.count for hit in self._shard.facet(request).hits}
+        except Exception as error:
+            raise Denied(grpc.StatusCode.INVALID_ARGUMENT, f"Wrong input: {error}") from error
 
     def retrieve(self, ids: Sequence[Any], payload: Any, vectors: Any) -> list[Any]:
         """Points by their ids."""
@@ -131,14 +156,29 @@ class Collection:
         with self._lock:
             self._shard.close()
 
+    def check_filter(self, only: q.Filter) -> None:
+        """Refuse a filter on a field without an index, as strict mode does; remember the others."""
+        indexed = self.indexes()
+        for condition in (*_listed(only.must), *_listed(only.must_not)):
+            if condition.key not in indexed:
+                raise Denied(
+                    grpc.StatusCode.INVALID_ARGUMENT,
+                    f'Bad request: Index required but not found for "{condition.key}" of one of '
+                    "the following types: [keyword]. Help: Create an index for this key or use a "
+                    "different filter.",
+                )
+            (self._folder / "filtered").mkdir(exist_ok=True)
+            (self._folder / "filtered" / condition.key).touch()
+
     def _do(self, operation: Any) -> None:
         try:
             with self._lock:
                 self._shard.update(operation)
         except Exception as error:
             missing = "No point with id" in str(error)
-            code = grpc.StatusCode.NOT_FOUND if missing else grpc.StatusCode.INVALID_ARGUMENT
-            raise Denied(code, str(error)) from error
+            if missing:
+                raise Denied(grpc.StatusCode.NOT_FOUND, f"Not found: {error}") from error
+            raise Denied(grpc.StatusCode.INVALID_ARGUMENT, f"Wrong input: {error}") from error
 
     def _point(self, point: q.PointStruct) -> Any:
         return self._edge.Point(point.id, point.vector or {}, point.payload or {})
@@ -154,6 +194,7 @@ class Collection:
     def _filter(self, only: q.Filter | None) -> Any:
         if only is None:
             return None
+        self.check_filter(only)
         return self._edge.Filter(
             must=[self._condition(one) for one in _listed(only.must)],
             must_not=[self._condition(one) for one in _listed(only.must_not)],
@@ -167,6 +208,11 @@ class Collection:
             if isinstance(one.match, q.MatchAny):
                 match = self._edge.MatchAny(list(one.match.any))
                 return self._edge.FieldCondition(one.key, match=match)
+            if isinstance(one.range, q.Range):
+                bounds = self._edge.RangeFloat(
+                    gte=one.range.gte, gt=one.range.gt, lte=one.range.lte, lt=one.range.lt
+                )
+                return self._edge.FieldCondition(one.key, range=bounds)
         raise Denied(grpc.StatusCode.UNIMPLEMENTED, f"condition {one}")
 
 
@@ -206,6 +252,8 @@ class Services(wire.PointsServicer, wire.CollectionsServicer):
             info = wire.CollectionInfo(status=wire.CollectionStatus.Green)
             info.config.params.vectors_config.CopyFrom(RestToGrpc.convert_vectors_config(params))
             info.optimizer_status.ok = True
+            for field, type_ in collection.indexes().items():
+                info.payload_schema[field].data_type = wire.PayloadSchemaType.Value(type_)
             # The client refuses a description without them; nobody reads them.
             info.config.hnsw_config.MergeFrom(
                 wire.HnswConfigDiff(m=16, ef_construct=100, full_scan_threshold=10_000)
@@ -230,10 +278,27 @@ class Services(wire.PointsServicer, wire.CollectionsServicer):
         self._named(request.collection_name).index(request.field_name, schema)
         return _done()
 
+    def DeleteFieldIndex(self, request: Any, context: Any) -> Any:
+        self._named(request.collection_name).drop_index(request.field_name)
+        return _done()
+
+    def Update(self, request: Any, context: Any) -> Any:
+        self._named(request.collection_name).strict.CopyFrom(request.strict_mode_config)
+        return wire.CollectionOperationResponse(result=True)
+
     def Upsert(self, request: Any, context: Any) -> Any:
+        collection = self._named(request.collection_name)
+        strict = collection.strict
+        if strict.HasField("upsert_max_batchsize"):
+            _within(len(request.points), strict.upsert_max_batchsize, "upsert limit")
+        if (
+            strict.HasField("max_points_count")
+            and collection.count(None) >= strict.max_points_count
+        ):
+            limit = f"Max points count limit of {strict.max_points_count} reached!"
+            raise Denied(grpc.StatusCode.INVALID_ARGUMENT, f"Bad request: {limit}")
         points = [GrpcToRest.convert_point_struct(point) for point in request.points]
-        operation = q.UpsertOperation(upsert=q.PointsList(points=points))
-        self._named(request.collection_name).update(operation)
+        collection.update(q.UpsertOperation(upsert=q.PointsList(points=points)))
         return _done()
 
     def Delete(self, request: Any, context: Any) -> Any:
@@ -250,8 +315,11 @@ class Services(wire.PointsServicer, wire.CollectionsServicer):
 
     def Scroll(self, request: Any, context: Any) -> Any:
         payload, vectors = _wanted(request)
+        collection = self._named(request.collection_name)
+        if collection.strict.HasField("max_query_limit"):
+            _within(request.limit, collection.strict.max_query_limit, "limit")
         offset = GrpcToRest.convert_point_id(request.offset) if request.HasField("offset") else None
-        found, after = self._named(request.collection_name).scroll(
+        found, after = collection.scroll(
             offset, request.limit, _filter_of(request), payload, vectors
         )
         response = wire.ScrollResponse(result=[_retrieved(record) for record in found])
@@ -262,6 +330,16 @@ class Services(wire.PointsServicer, wire.CollectionsServicer):
     def Count(self, request: Any, context: Any) -> Any:
         count = self._named(request.collection_name).count(_filter_of(request))
         return wire.CountResponse(result=wire.CountResult(count=count))
+
+    def Facet(self, request: Any, context: Any) -> Any:
+        counts = self._named(request.collection_name).facet(
+            request.key, request.limit, _filter_of(request)
+        )
+        hits = [
+            wire.FacetHit(value=wire.FacetValue(string_value=value), count=count)
+            for value, count in counts.items()
+        ]
+        return wire.FacetResponse(hits=hits)
 
     def Query(self, request: Any, context: Any) -> Any:
         vector = list(request.query.nearest.dense.data)
@@ -289,6 +367,15 @@ class Services(wire.PointsServicer, wire.CollectionsServicer):
         except KeyError:
             reason = f"Collection `{name}` doesn't exist!"
             raise Denied(grpc.StatusCode.NOT_FOUND, reason) from None
+
+
+def _within(value: int, limit: int, name: str) -> None:
+    if value > limit:
+        raise Denied(
+            grpc.StatusCode.INVALID_ARGUMENT,
+            f'Bad request: Limit exceeded {value} > {limit} for "{name}". Help: Reduce the '
+            f'"{name}" parameter to or below {limit}.',
+        )
 
 
 def _listed(conditions: Any) -> Iterable[Any]:

@@ -1,6 +1,8 @@
 """Qdrant: clients for reading and writing, the store of the features flow, scans of its points."""
 
-from connectors.qdrant.client import STORE_ERRORS, QdrantSettings, one_line, open_client
+from connectors.qdrant.answers import STORE_ERRORS, one_line
+from connectors.qdrant.client import QdrantSettings, open_client
+from connectors.qdrant.models_used import count_by_model
 from connectors.qdrant.names import (
     TOMBSTONES,
     UNPREFIXED,
@@ -9,6 +11,7 @@ from connectors.qdrant.names import (
     cleaned,
     vectors_of,
 )
+from connectors.qdrant.owner import Owner, check_owner
 from connectors.qdrant.reader import open_reader
 from connectors.qdrant.scan import scan_points
 from connectors.qdrant.scroll import scroll
@@ -20,9 +23,12 @@ __all__ = [
     "UNPREFIXED",
     "VECTOR_NAME",
     "Collections",
+    "Owner",
     "QdrantSettings",
     "QdrantStore",
+    "check_owner",
     "cleaned",
+    "count_by_model",
     "one_line",
     "open_client",
     "open_reader",

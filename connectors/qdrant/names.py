@@ -28,6 +28,11 @@ class Collections:
         """Collection of what is gone."""
         return f"{self.prefix}tombstones"
 
+    @property
+    def owner(self) -> str:
+        """Collection that names the pipeline whose store this is."""
+        return f"{self.prefix}owner"
+
 
 UNPREFIXED: Final = Collections()
 cleaned: Final = UNPREFIXED.cleaned

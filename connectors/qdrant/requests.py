@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from qdrant_client import models as q
 
+from models.errors import ContentRefusedError
 from models.version import NEVER, Version
 
 MAX_POINTS = 128
@@ -43,18 +44,23 @@ def bounded(
 def size_of_point(point: q.PointStruct) -> int:
     """Estimated bytes of a point in a request.
 
-    :raises ValueError: no server would take it
+    :raises ContentRefusedError: no server would take it
     """
-    payload = point.payload or {}
-    text = sum(len(v.encode()) if isinstance(v, str) else 40 * len(v) if isinstance(v, list) else 16
-               for v in payload.values())  # fmt: skip
-    size = text + (16 * 384 if point.vector else 0) + 200
+    size = 200 + sum(map(_size, (point.payload or {}).values()))
+    if isinstance(point.vector, dict):
+        size += sum(4 * len(vector) for vector in point.vector.values() if isinstance(vector, list))
     if size > MAX_POINT_BYTES:
-        raise ValueError(
-            f"a point of {size:,} bytes is larger than what a Qdrant server takes "
+        raise ContentRefusedError(
+            f"a point of {size:,} bytes is larger than a Qdrant server takes "
             f"({MAX_POINT_BYTES:,} bytes)"
         )
     return size
+
+
+def _size(value: Any) -> int:
+    if isinstance(value, str):
+        return len(value.encode())
+    return 40 * len(value) if isinstance(value, list) else 16
 
 
 def set_payload(payload: Mapping[str, Any], ids: Sequence[str]) -> q.SetPayloadOperation:

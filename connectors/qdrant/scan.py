@@ -7,7 +7,7 @@ from typing import Any
 from qdrant_client import QdrantClient
 
 from connectors.patience import Patience
-from connectors.qdrant.client import is_away
+from connectors.qdrant.answers import explain, is_away
 from connectors.qdrant.names import UNPREFIXED, Collections
 from connectors.qdrant.scroll import scroll
 from models.fresh import without_text
@@ -20,7 +20,7 @@ def scan_points(
     """Every point of the store: (document, `record` or `chunk`, id, payload without its text, see
     `models.fresh`). A server that goes away meanwhile is waited for.
     """
-    patience = Patience("Qdrant", is_away)
+    patience = Patience("Qdrant", is_away, explain=explain)
     for type_ in types:
         for kind, name in (
             ("record", collections.cleaned(type_)),

@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol, TypeVar
 from qdrant_client import QdrantClient
 from qdrant_client import models as q
 
-from connectors.qdrant.client import STORE_ERRORS, is_too_much, one_line
+from connectors.qdrant.answers import STORE_ERRORS, is_too_much, one_line
 
 FIRST_PAGE: Final = 256
 LARGEST_PAGE: Final = 1024

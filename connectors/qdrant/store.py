@@ -1,17 +1,28 @@
 """Qdrant: what is read of a document, and the writes of a plan."""
 
+import logging
+import sqlite3
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
-from warnings import catch_warnings, simplefilter
 
 from qdrant_client import QdrantClient
 from qdrant_client import models as q
 
 from connectors.patience import Patience
-from connectors.qdrant.client import STORE_ERRORS, is_away, translated
+from connectors.qdrant.answers import (
+    STORE_ERRORS,
+    explain,
+    is_away,
+    is_divisible,
+    one_line,
+    translated,
+)
+from connectors.qdrant.models_used import count_by_model
 from connectors.qdrant.names import UNPREFIXED, VECTOR_NAME, Collections
+from connectors.qdrant.owner import Owner, check_owner, claim
 from connectors.qdrant.requests import (
     MAX_POINTS,
     bounded,
@@ -20,28 +31,20 @@ from connectors.qdrant.requests import (
     tombstone,
     version_in,
 )
+from connectors.qdrant.schema import ensure_schema
 from connectors.qdrant.scroll import Fields, scroll
 from models import Version, record_id
-from models.errors import ConfigurationError, PointsGoneError
+from models.errors import PointsGoneError
 from models.fresh import without_text
 from models.identity import drop_fence_id
 from models.plans import NewChunk, RefreshPlan, RemovalPlan, UpsertPlan
 from models.stored import Key, Stored
 
-_RECORD_INDEXES = {
-    "entry_id": q.PayloadSchemaType.KEYWORD,
-    "author_id": q.PayloadSchemaType.KEYWORD,
-    "platform": q.PayloadSchemaType.KEYWORD,
-    "version": q.PayloadSchemaType.INTEGER,
-}
-_CHUNK_INDEXES = {
-    "entry_id": q.PayloadSchemaType.KEYWORD,
-    "author_id": q.PayloadSchemaType.KEYWORD,
-    "platform": q.PayloadSchemaType.KEYWORD,
-    "chunk_hash": q.PayloadSchemaType.KEYWORD,
-}
 T = TypeVar("T")
 K = TypeVar("K")
+X = TypeVar("X")
+
+log = logging.getLogger("connectors")
 
 
 class QdrantStore:
@@ -63,7 +66,7 @@ class QdrantStore:
         self._client = client
         self._types = tuple(types)
         self._names = collections
-        self._patience = Patience("Qdrant", is_away)
+        self._patience = Patience("Qdrant", is_away, explain=explain)
         # The embedded store is a single SQLite connection and plain lists.
         self._lock = threading.RLock()
 
@@ -72,10 +75,30 @@ class QdrantStore:
 
         :raises ConfigurationError: a collection exists with other vectors
         """
-        for type_ in self._types:
-            self._ensure(self._names.cleaned(type_), None, _RECORD_INDEXES)
-            self._ensure(self._names.vectors(type_), dimension, _CHUNK_INDEXES)
-        self._ensure(self._names.tombstones, None, {"version": q.PayloadSchemaType.INTEGER})
+        ensure_schema(self._client, self._call, self._names, self._types, dimension)
+
+    def claim(self, owner: Owner) -> None:
+        """Make the store this pipeline's, if it is nobody's.
+
+        :raises ConfigurationError: it belongs to another pipeline
+        """
+        claim(self._client, self._call, self._names, owner)
+
+    def check_owner(self, owner: Owner) -> None:
+        """Refuse the store of another pipeline, without claiming one that is nobody's.
+
+        :raises ConfigurationError: it belongs to another pipeline
+        """
+        check_owner(self._client, self._call, self._names, owner)
+
+    def chunks_by_model(self) -> "Counter[str]":
+        """How many chunks each model has embedded; empty where the store cannot tell."""
+        try:
+            with self._lock:
+                return count_by_model(self._client, self._names, self._types)
+        except STORE_ERRORS as error:
+            log.warning("chunks were not counted by model: %s", one_line(error))
+            return Counter()
 
     def read(self, keys: Sequence[Key], list_chunks: Collection[Key] = ()) -> dict[Key, Stored]:
         """W1, W3: what is stored of each document; for those in `list_chunks` with all chunks."""
@@ -183,53 +206,18 @@ class QdrantStore:
         with self._lock:
             self._client.close()
 
-    def _ensure(
-        self, name: str, dimension: int | None, indexes: Mapping[str, q.PayloadSchemaType]
-    ) -> None:
-        vectors = (
-            {}
-            if dimension is None
-            else {VECTOR_NAME: q.VectorParams(size=dimension, distance=q.Distance.COSINE)}
-        )
-        if not self._call(lambda: self._client.collection_exists(name)):
-            try:
-                self._call(lambda: self._client.create_collection(name, vectors_config=vectors))
-            except ValueError:
-                # another process may have been faster
-                if not self._call(lambda: self._client.collection_exists(name)):
-                    raise
-        with catch_warnings():
-            simplefilter("ignore")
-            for field, schema in indexes.items():
-                self._call(
-                    lambda field=field, schema=schema: self._client.create_payload_index(  # type: ignore[misc]
-                        name, field, field_schema=schema, wait=True
-                    )
-                )
-        if dimension is not None:
-            info = self._call(lambda: self._client.get_collection(name))
-            found = info.config.params.vectors
-            size = (
-                found[VECTOR_NAME].size if isinstance(found, dict) and found.get(VECTOR_NAME) else 0
-            )
-            if size != dimension:
-                raise ConfigurationError(
-                    f"Qdrant collection {name} has no vector {VECTOR_NAME!r} of {dimension} "
-                    "components, which EMBEDDING_MODEL makes: delete the collection, or set the "
-                    "model that it was made with"
-                )
-
     def _payloads(
         self, collection: str, ids: Sequence[str], fields: Any = True
     ) -> dict[str, Mapping[str, Any]]:
-        found: dict[str, Mapping[str, Any]] = {}
-        for start in range(0, len(ids), 256):
-            some = list(ids[start : start + 256])
-            for record in self._call(
-                lambda some=some: self._client.retrieve(collection, some, with_payload=fields)  # type: ignore[misc]
-            ):
-                found[str(record.id)] = record.payload or {}
-        return found
+        def retrieve(part: list[str]) -> list[q.Record]:
+            return self._client.retrieve(collection, part, with_payload=fields)
+
+        return {
+            str(record.id): record.payload or {}
+            for start in range(0, len(ids), 256)
+            for records in self._in_parts(list(ids[start : start + 256]), retrieve)
+            for record in records
+        }
 
     def _chunks_of(
         self, type_: str, keys: Sequence[Key]
@@ -245,16 +233,23 @@ class QdrantStore:
     def prune_tombstones(self, deleted_before: float) -> int:
         """Forget tombstones that are older than a moment.
 
+        What cannot be forgotten now, for whatever reason, is forgotten another time.
+
         :param deleted_before: seconds since 1970
         :returns: how many there were
         """
-        old = [
-            id_
-            for id_, payload in self._scroll(self._names.tombstones, None, ["deleted_at"])
-            if payload.get("deleted_at", 0.0) < deleted_before
-        ]
-        self._delete(self._names.tombstones, old)
-        return len(old)
+        range_ = q.FieldCondition(key="deleted_at", range=q.Range(lt=deleted_before))
+        old = q.Filter(must=[range_])
+        name = self._names.tombstones
+        try:
+            with self._lock:
+                count = self._client.count(name, old).count
+                if count:
+                    self._client.delete(name, q.FilterSelector(filter=old), wait=True)
+        except Exception as error:  # noqa: BLE001 (no error of this may end or stop a flow)
+            log.warning("old tombstones were not removed: %s", one_line(error))
+            return 0
+        return count
 
     def _scroll(
         self, collection: str, only: q.Filter | None, fields: Fields
@@ -264,23 +259,38 @@ class QdrantStore:
 
     def _upsert(self, collection: str, points: Iterable[q.PointStruct]) -> None:
         for some in bounded(points, size_of_point):
-            self._call(
-                lambda some=some: self._client.upsert(collection, some, wait=True)  # type: ignore[misc]
-            )
+            self._in_parts(some, lambda part: self._client.upsert(collection, part, wait=True))
 
     def _delete(self, collection: str, ids: Sequence[str]) -> None:
+        def delete(part: list[str]) -> object:
+            return self._client.delete(collection, q.PointIdsList(points=list(part)), wait=True)
+
         for start in range(0, len(ids), 1000):
-            selector = q.PointIdsList(points=list(ids[start : start + 1000]))
-            self._call(
-                lambda selector=selector: self._client.delete(collection, selector, wait=True)  # type: ignore[misc]
-            )
+            self._in_parts(list(ids[start : start + 1000]), delete)
 
     def _set_payloads(self, collection: str, updates: Sequence[q.SetPayloadOperation]) -> None:
         for start in range(0, len(updates), MAX_POINTS):
-            some = list(updates[start : start + MAX_POINTS])
-            self._call(
-                lambda some=some: self._client.batch_update_points(collection, some, wait=True)  # type: ignore[misc]
+            self._in_parts(
+                list(updates[start : start + MAX_POINTS]),
+                lambda part: self._client.batch_update_points(collection, part, wait=True),
             )
+
+    def _in_parts(self, items: list[X], request: Callable[[list[X]], T]) -> list[T]:
+        """The answers to one request, or to several where the server takes fewer items in one."""
+
+        def once() -> T | None:
+            try:
+                return request(items)
+            except STORE_ERRORS as error:
+                if len(items) == 1 or not is_divisible(error):
+                    raise
+                return None
+
+        answer = self._call(once)
+        if answer is not None:
+            return [answer]
+        half = len(items) // 2
+        return [*self._in_parts(items[:half], request), *self._in_parts(items[half:], request)]
 
     def _call(self, function: Callable[[], T]) -> T:
         def once() -> T:
@@ -289,7 +299,7 @@ class QdrantStore:
 
         try:
             return self._patience.call(once)
-        except STORE_ERRORS as error:
+        except (*STORE_ERRORS, UnicodeError, sqlite3.DataError) as error:
             raise translated(error) from error
         except KeyError as error:  # how the embedded store says it
             raise PointsGoneError(str(error)) from error

@@ -15,7 +15,7 @@ import pytest
 from qdrant_client import QdrantClient, models
 
 from connectors.qdrant import QdrantStore, cleaned, open_client, vectors_of
-from connectors.qdrant.client import is_away, translated
+from connectors.qdrant.answers import is_away, translated
 from models import DOCUMENT_TYPES
 from models.errors import ConfigurationError, ContentRefusedError
 from ops.local_server import free_port

@@ -1,22 +1,16 @@
-"""What the server says, as changes; and waiting for a store that is away."""
+"""Events of the change stream as changes, and the bounds of what is held and sent."""
 
-import logging
 from datetime import datetime, timezone
 from typing import Any
 
 import bson
 import pytest
 from bson import Timestamp
-from qdrant_client import QdrantClient
-from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
 from connectors.mongodb.changes import changes_of, renamed_into
 from connectors.mongodb.sizes import size_of
 from connectors.mongodb.stages import Reassembly
-from connectors.qdrant import QdrantStore, cleaned
 from connectors.qdrant.requests import bounded
-from models import DOCUMENT_TYPES
-from models.errors import ContentRefusedError
 
 TIME = Timestamp(100, 7)
 COLLECTIONS = ["posts", "articles"]
@@ -58,52 +52,6 @@ def test_the_end_of_a_database_is_the_drop_of_every_collection(propagate: bool) 
 def test_only_a_rename_into_place_is_read_whole() -> None:
     assert renamed_into(event("rename", to={"db": "twin", "coll": "posts"}), COLLECTIONS)
     assert not renamed_into(event("rename", to={"db": "twin", "coll": "archive"}), COLLECTIONS)
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        ResponseHandlingException(ConnectionRefusedError("refused")),
-        ConnectionError("reset"),
-        UnexpectedResponse(503, "Service Unavailable", b"", None),  # type: ignore[arg-type]
-        UnexpectedResponse(401, "Unauthorized", b"", None),  # type: ignore[arg-type]
-    ],
-)
-def test_a_store_that_is_away_is_waited_for_and_said_once(
-    error: Exception, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    client = QdrantClient(":memory:")
-    store = QdrantStore(client, DOCUMENT_TYPES)
-    store.ensure_collections(4)
-    scroll, failures = client.scroll, [error] * 3
-
-    def flaky(*arguments: Any, **options: Any) -> Any:
-        if failures:
-            raise failures.pop()
-        return scroll(*arguments, **options)
-
-    monkeypatch.setattr(client, "scroll", flaky)
-    monkeypatch.setattr("connectors.patience.time.sleep", lambda _: None)
-    with caplog.at_level(logging.WARNING, "connectors"):
-        assert list(store.live("posts", 5)) == []
-    assert not failures
-    messages = [record.getMessage() for record in caplog.records]
-    assert [m.split(",")[0].split(" after")[0] for m in messages] == [
-        "Qdrant is away", "Qdrant is back",
-    ]  # fmt: skip
-
-
-def test_a_refused_request_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    client = QdrantClient(":memory:")
-    store = QdrantStore(client, DOCUMENT_TYPES)
-
-    def refuse(*_arguments: Any, **_options: Any) -> Any:
-        raise UnexpectedResponse(400, "Bad Request", b"no", None)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(client, "scroll", refuse)
-    with pytest.raises(ContentRefusedError):
-        list(store.live("posts", 5))
-    assert cleaned("posts") == "cleaned_posts"
 
 
 def test_requests_are_bounded_by_count_and_bytes() -> None:

@@ -1,11 +1,15 @@
 """Several deployments on one store."""
 
+import json
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from qdrant_client import QdrantClient
 
-from connectors.qdrant import Collections, QdrantStore
+from connectors.qdrant import Collections, Owner, QdrantStore
+from flows.features import ModelAndStore
 from flows.operators.index import Indexer
 from flows.settings import Settings
 from models import DOCUMENT_TYPES
@@ -62,3 +66,76 @@ def test_the_prefix_begins_every_collection(client: QdrantClient) -> None:
     made = [collection.name for collection in client.get_collections().collections]
     assert len(made) == 2 * len(DOCUMENT_TYPES) + 1
     assert all(name.startswith("staging-") for name in made)
+
+
+OURS, THEIRS = Owner("twin", "/", "default"), Owner("twin", "/", "staging")
+
+
+def test_a_store_of_another_pipeline_is_refused_in_one_line(client: QdrantClient) -> None:
+    QdrantStore(client, DOCUMENT_TYPES).claim(OURS)
+    store = QdrantStore(client, DOCUMENT_TYPES)
+    store.claim(OURS)  # at each start
+    for check in (store.claim, store.check_owner):
+        with pytest.raises(ConfigurationError, match="QDRANT_COLLECTION_PREFIX") as caught:
+            check(THEIRS)
+        assert len(str(caught.value).splitlines()) == 1
+        assert "database twin, virtual host /, queue default" in str(caught.value)
+    QdrantStore(client, DOCUMENT_TYPES, Collections("two_")).claim(THEIRS)
+
+
+def test_a_store_of_nobody_is_claimed_by_a_flow_and_by_no_command(client: QdrantClient) -> None:
+    """An older version has left no owner."""
+    indexer(client, "")([change("a b", 1)])
+    store = QdrantStore(client, DOCUMENT_TYPES)
+    store.check_owner(THEIRS)
+    store.claim(OURS)
+    with pytest.raises(ConfigurationError):
+        store.claim(THEIRS)
+    assert stored_state(client, with_vectors=False).chunks("posts") == 2
+
+
+def test_a_store_changes_hands_when_the_owner_is_deleted(client: QdrantClient) -> None:
+    store = QdrantStore(client, DOCUMENT_TYPES)
+    store.claim(OURS)
+    client.delete_collection("owner")
+    store.claim(THEIRS)
+    with pytest.raises(ConfigurationError):
+        store.claim(OURS)
+
+
+@pytest.mark.parametrize(
+    "owner", [Owner("ä" * 63, "/", "q"), Owner("t", "a,b", "q" * 240), Owner("t", "/", "<>:|?*")]
+)
+def test_any_pipeline_can_own_a_store(client: QdrantClient, owner: Owner) -> None:
+    store = QdrantStore(client, DOCUMENT_TYPES)
+    store.claim(owner)
+    store.claim(owner)
+    assert len(owner.as_name()) <= 200
+    assert not set(owner.as_name()) & set('<>:"/\\|?*')
+    with pytest.raises(ConfigurationError):
+        store.claim(owner._replace(queue="another"))
+
+
+def test_two_owners_never_have_one_name() -> None:
+    assert Owner("a", "b,c", "d").as_name() != Owner("a,b", "c", "d").as_name()
+    assert Owner("q" * 300, "/", "a").as_name() != Owner("q" * 300, "/", "b").as_name()
+
+
+def test_the_features_flow_refuses_a_foreign_store_before_it_writes(tmp_path: Path) -> None:
+    def store_of(queue: str) -> ModelAndStore:
+        environment = {"QDRANT_PATH": str(tmp_path), "RABBITMQ_QUEUE_NAME": queue}
+        return ModelAndStore(Settings.from_env(environment), HashingEmbedder())
+
+    ours = store_of("default")
+    ours.load()
+    ours.close()
+    for name in ("cleaned_posts", "tombstones"):
+        shutil.rmtree(tmp_path / "collection" / name)
+    meta = json.loads((tmp_path / "meta.json").read_text())
+    meta["collections"] = {"owner": meta["collections"]["owner"]}
+    (tmp_path / "meta.json").write_text(json.dumps(meta))
+    theirs = store_of("other")
+    with pytest.raises(ConfigurationError, match="queue default, not to the"):
+        theirs.load()
+    theirs.close()
+    assert list(json.loads((tmp_path / "meta.json").read_text())["collections"]) == ["owner"]

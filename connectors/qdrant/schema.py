@@ -1,0 +1,98 @@
+"""The collections as they must be before the first write: their vectors and payload indexes.
+
+Each field that a filter uses is indexed, and no other: a server in strict mode, which is the
+default of Qdrant Cloud, refuses a filter on any other field, and an index that serves no filter
+costs memory and each write.
+"""
+
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import Final
+from warnings import catch_warnings, simplefilter
+
+from qdrant_client import QdrantClient
+from qdrant_client import models as q
+
+from connectors.qdrant.answers import STORE_ERRORS
+from connectors.qdrant.names import VECTOR_NAME, Collections
+from connectors.qdrant.scroll import Call
+from models.errors import ConfigurationError
+
+Indexes = Mapping[str, q.PayloadSchemaType]
+
+_RECORDS: Final[Indexes] = {}
+_CHUNKS: Final[Indexes] = {
+    "entry_id": q.PayloadSchemaType.KEYWORD,
+    "model": q.PayloadSchemaType.KEYWORD,
+    "author_id": q.PayloadSchemaType.KEYWORD,
+    "platform": q.PayloadSchemaType.KEYWORD,
+}
+_TOMBSTONES: Final[Indexes] = {
+    "type": q.PayloadSchemaType.KEYWORD,
+    "deleted_at": q.PayloadSchemaType.FLOAT,
+}
+# Earlier versions made these, for no filter of theirs. What a person has indexed stays.
+_RETIRED: Final = ("entry_id", "author_id", "platform", "version", "chunk_hash")
+
+
+def indexes(names: Collections, types: Iterable[str]) -> dict[str, Indexes]:
+    """The indexed fields of each collection."""
+    made: dict[str, Indexes] = {names.tombstones: _TOMBSTONES}
+    for type_ in types:
+        made |= {names.cleaned(type_): _RECORDS, names.vectors(type_): _CHUNKS}
+    return made
+
+
+def ensure_schema(
+    client: QdrantClient, call: Call, names: Collections, types: Iterable[str], dimension: int
+) -> None:
+    """Create what is missing: collections, and their indexes also where they exist already.
+
+    :param call: makes each request
+    :param dimension: size of the chunks' vectors
+    :raises ConfigurationError: a collection exists with other vectors
+    """
+    chunks = {names.vectors(type_) for type_ in types}
+    dense = {VECTOR_NAME: q.VectorParams(size=dimension, distance=q.Distance.COSINE)}
+    for collection, fields in indexes(names, types).items():
+        vectors = dense if collection in chunks else {}
+        call(partial(create, client, collection, vectors))
+        info = call(partial(client.get_collection, collection))
+        if vectors:
+            _check_vectors(collection, info, dimension)
+        _ensure_indexes(client, call, collection, info, fields)
+
+
+def create(client: QdrantClient, collection: str, vectors: Mapping[str, q.VectorParams]) -> None:
+    """Create a collection, unless it is there."""
+    if client.collection_exists(collection):
+        return
+    try:
+        client.create_collection(collection, vectors_config=dict(vectors))
+    except (ValueError, *STORE_ERRORS):
+        if not client.collection_exists(collection):  # another process may have been faster
+            raise
+
+
+def _ensure_indexes(
+    client: QdrantClient, call: Call, collection: str, info: q.CollectionInfo, fields: Indexes
+) -> None:
+    have = {field: index.data_type for field, index in info.payload_schema.items()}
+    with catch_warnings():
+        simplefilter("ignore")  # of the embedded store, which has no indexes
+        for field, type_ in fields.items():
+            if have.get(field) != type_:
+                call(partial(client.create_payload_index, collection, field, type_, wait=True))
+        for field in have.keys() & set(_RETIRED) - fields.keys():
+            call(partial(client.delete_payload_index, collection, field, wait=True))
+
+
+def _check_vectors(collection: str, info: q.CollectionInfo, dimension: int) -> None:
+    vectors = info.config.params.vectors
+    dense = vectors.get(VECTOR_NAME) if isinstance(vectors, dict) else None
+    if dense is None or dense.size != dimension:
+        raise ConfigurationError(
+            f"Qdrant collection {collection} has no vector {VECTOR_NAME!r} of {dimension} "
+            "components, which EMBEDDING_MODEL makes: delete the collection, or set the model "
+            "that it was made with"
+        )
