@@ -28,7 +28,6 @@ from connectors.rabbitmq import (
 from flows.embedding.embedder import ChunkingEmbedder, Embedder, lazily
 from flows.embedding.precision import names_of_the_model
 from flows.lifecycle import StopSignal, collect_rarely, drain_on_signals, one_line_errors
-from flows.metrics import totals
 from flows.operators.attempt import attempt, bury
 from flows.operators.index import Indexed, Indexer, IndexStep
 from flows.operators.index import index as index_step
@@ -38,6 +37,7 @@ from flows.recovery import check_recovery
 from flows.settings import Settings
 from flows.text.chunk import Chunker
 from models import DOCUMENT_TYPES, DeadLetter, Delivery
+from models.metrics import totals
 from models.prepared import Prepared
 
 log = logging.getLogger("flows")

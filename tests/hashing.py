@@ -9,7 +9,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from flows.embedding.embedder import Vectors, locate_model
-from flows.metrics import CHUNKS_EMBEDDED
+from models.metrics import CHUNKS_EMBEDDED
 
 
 class HashingEmbedder:

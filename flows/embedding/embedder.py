@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from flows.embedding import precision as precisions
-from flows.metrics import CHUNKS_EMBEDDED, CHUNKS_TRUNCATED
 from models.errors import UnusableModelError
+from models.metrics import CHUNKS_EMBEDDED, CHUNKS_TRUNCATED
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -8,8 +8,8 @@ from typing import Callable, Generic, TypeVar  # noqa: UP035
 import bytewax.operators as op
 from bytewax.dataflow import Stream, operator
 
-from flows.metrics import DEAD_LETTERS
 from models import DeadLetter, Message
+from models.metrics import DEAD_LETTERS
 
 X = TypeVar("X")
 Y = TypeVar("Y")

@@ -22,13 +22,13 @@ from bytewax.dataflow import Stream, operator
 from typing_extensions import assert_never
 
 from flows.embedding.embedder import TextEmbedder, Vectors
-from flows.metrics import CHUNKS_REUSED, DOCUMENTS, FRESHNESS
 from flows.operators.plan import collapse, plan
 from flows.operators.prepare import dead_at, retract
 from flows.operators.store import Store
 from models import DeadLetter
 from models.errors import ContentRefusedError, ModelRefusedError, PointsGoneError
 from models.identity import partition_of
+from models.metrics import CHUNKS_REUSED, DOCUMENTS, FRESHNESS
 from models.plans import RefreshPlan, RemovalPlan, UpsertPlan, WritePlan
 from models.prepared import Drop, Prepared, Removal, Upsert
 from models.stored import Key, Stored

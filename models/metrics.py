@@ -1,4 +1,4 @@
-"""Counters of the features flow, on `/metrics` of the dataflow API."""
+"""What the features flow counts, on `/metrics` of the dataflow API."""
 
 from prometheus_client import REGISTRY, Counter, Histogram
 
