@@ -83,7 +83,7 @@ def posts(count: int, seed: int = 7) -> list[dict[str, Any]]:
 
 
 def backlog(place: Place, events: int) -> dict[str, Any]:
-    """Write events behind a checkpoint of the flow; returns the checkpoint."""
+    """Write events after a checkpoint of the flow; returns the checkpoint."""
     checkpoints = _checkpoints(place)
     name = {"_id": pipeline_name(place.database.name, place.broker.virtual_host, place.queue)}
     with place.flow("flows.cdc", {"CDC_SNAPSHOT": "never"}):

@@ -1,7 +1,7 @@
 """The yardsticks of the relay: the tightest plain loop, and the way most tutorials show.
 
 Run as `python -m benchmarks.relay_limit KIND <mongo uri> <database> <checkpoint database>
-<broker port> <queue> <events>` with one of `KINDS`; reads the change stream behind the checkpoint
+<broker port> <queue> <events>` with one of `KINDS`; reads the change stream after the checkpoint
 of the cdc flow.
 """
 
@@ -22,7 +22,7 @@ WINDOW = 1000
 
 
 def events(uri: str, database: str, token: Any) -> Any:
-    """The change stream behind a token, and the resume token of what was read."""
+    """The change stream after a token, and the resume token of what was read."""
     client: MongoClient[dict[str, Any]] = MongoClient(uri)
     return client[database].watch(
         full_document="updateLookup", resume_after=token, batch_size=1000, max_await_time_ms=500

@@ -32,7 +32,7 @@ def check_recovery(source: str, partitions: Collection[str]) -> None:
         raise ConfigurationError(
             f"the recovery directory {directory} remembers {', '.join(gone)}, which "
             "RABBITMQ_QUEUE_NAME and RABBITMQ_PARTITIONS do not name any more: delete its files "
-            f"and make it anew with `python -m bytewax.recovery {directory} {len(files)}`; the "
+            f"and make it again with `python -m bytewax.recovery {directory} {len(files)}`; the "
             "flows keep nothing in it"
         )
 

@@ -1,4 +1,4 @@
-"""Processes that end with the program that started them, whatever ends that."""
+"""Processes that end with the program that started them, even after its kill -9."""
 
 from __future__ import annotations
 

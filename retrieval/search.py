@@ -68,7 +68,7 @@ def print_hits(console: Console, hits: Sequence[Hit], lines: int = _LINES) -> No
 
 
 def _excerpt(console: Console, hit: Hit, lines: int) -> list[Text]:
-    """The first lines of a chunk: of code as they are, of prose filled anew."""
+    """The first lines of a chunk: code as it is, prose wrapped to the width."""
     if hit.type == Repository.type:
         code = textwrap.dedent(hit.content.expandtabs(4)).splitlines()
         return [Text(shown(line)) for line in code if line.strip()][:lines]

@@ -95,8 +95,8 @@ class Beginning:
         return position
 
     def check_time(self, position: Position) -> None:
-        """Tell a cluster whose history is another from one that answers with an old time: a
-        router that has just started, a primary that was just elected.
+        """Tell a cluster with a different history from one that answers with an old time: a router
+        that has just started, or a primary that was just elected.
 
         :raises LostHistoryError: the position lies in another history
         """

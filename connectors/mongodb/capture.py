@@ -1,4 +1,4 @@
-"""The thread that reads MongoDB: what is there, and every change of it."""
+"""The thread that reads MongoDB: all documents, then every change of them."""
 
 import logging
 from collections.abc import Callable
@@ -44,15 +44,15 @@ class Captured:
 
 
 class Capture:
-    """Hands changes over from a thread of its own.
+    """Reads changes in its own thread and hands them over.
 
     1. own the pipeline, or stand by until that is possible
     2. load the stored position, or begin a snapshot
     3. read on from there
     4. store each position that `commit` names
 
-    An error at any step that may pass is waited for, and the steps begin anew from the last
-    position that was handed over.
+    After an error that may pass, at any step, the capture waits and begins again at step 1, from
+    the last position that was handed over.
 
     :param connect: makes a client; the driver connects again by itself
     :param captured: what to read

@@ -29,7 +29,7 @@ _EVENTS = 10_000
 
 
 class Reader:
-    """Turns what a database holds and what happens to it into entries.
+    """Turns the documents of a database, and the changes of them, into entries.
 
     Stream and scans take turns, and each entry has the position of both. So a scan may take longer
     than the history of the stream reaches, and the version of a row, read before the scan, lets
@@ -93,8 +93,8 @@ class Reader:
         until = time.monotonic() + _ROWS_S
         for change, left in islice(self._rows, _ROWS):
             stream, scans = self._here
-            behind = (left, *scans[1:]) if left else scans[1:]
-            self._put(change, Position(stream, behind), size_of(change.document or {}))
+            to_do = (left, *scans[1:]) if left else scans[1:]
+            self._put(change, Position(stream, to_do), size_of(change.document or {}))
             if left is None:
                 self._rows = None
                 return
@@ -120,8 +120,8 @@ class Reader:
         size = size_of(event.get("fullDocument") or {}) if changes else 0
         for change in changes[:-1]:
             self._put(change, self._here, size)
-        behind = Position(stream, self._scans_after(event, stream))
-        self._put(changes[-1] if changes else None, behind, size)
+        after = Position(stream, self._scans_after(event, stream))
+        self._put(changes[-1] if changes else None, after, size)
 
     def _scans_after(self, event: Event, stream: StreamPosition) -> tuple[Scan, ...]:
         """What a rename brings shows up in no other event: it is scanned, with the time of the
