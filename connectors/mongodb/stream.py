@@ -18,6 +18,7 @@ LOST_HISTORY = {9, 260, 280, 286, 40647, 50811}
 ChangeStreamFatalError, ChangeStreamHistoryLost, and the two of a token that is damaged."""
 _TOO_LARGE = 10334
 """BSONObjectTooLarge: an event over 16 MB that the stream does not split."""
+_UNKNOWN_STAGE = 40324
 _BATCH = 1000
 _LEAN_EVENTS = 100
 
@@ -42,6 +43,7 @@ class EventStream:
 
     def __init__(self, collections: Sequence[str]) -> None:
         self._match = match(collections)
+        self._splits = True
         self._split = False
         self._lean = 0
         self._reopen = False
@@ -56,7 +58,7 @@ class EventStream:
         :raises LostHistoryError: the position cannot be used
         """
         self._reads, self._position = reads, position
-        self._split = self._split or position.split
+        self._split = self._splits and (self._split or position.split)
         self._whole, self._reopen = Reassembly(), False
         with self._watch(await_ms) as self._stream:
             yield
@@ -111,11 +113,15 @@ class EventStream:
 
     def _mend(self, error: OperationFailure) -> NoReturn:
         lost = error.code in LOST_HISTORY
+        if error.code == _UNKNOWN_STAGE and self._split:
+            self._splits = self._split = False
+            raise StagesChangedError from error
         # a lost position may also be one between the parts of an event
         if (lost or error.code == _TOO_LARGE) and not self._split and self._can_split():
             self._split = True
             raise StagesChangedError from error
-        if error.code == _TOO_LARGE and not self._lean:
+        # parts of an event without its document would be other parts
+        if error.code == _TOO_LARGE and not self._lean and not self._position.split:
             self._lean = _LEAN_EVENTS
             raise StagesChangedError from error
         if lost:
@@ -124,7 +130,7 @@ class EventStream:
         raise error
 
     def _can_split(self) -> bool:
-        return splits_large_events(self._reads.database.client)
+        return self._splits and splits_large_events(self._reads.database.client)
 
     def _quiet(self) -> StreamPosition:
         if self._lean:
