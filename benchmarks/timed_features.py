@@ -38,7 +38,7 @@ class NoStore:
     def _nothing(self, *arguments: Any) -> None: ...
 
     fence_type = upsert_chunks = bury = update_chunks = delete_chunks = _nothing
-    refresh_records = upsert_records = delete_records = set_chunk_ids = _nothing
+    refresh_records = upsert_records = delete_records = suspect = _nothing
 
     def prune_tombstones(self, deleted_before: float) -> int:
         return 0

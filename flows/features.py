@@ -29,10 +29,11 @@ from flows.embedding.embedder import ChunkingEmbedder, Embedder, lazily
 from flows.embedding.precision import names_of_the_model
 from flows.lifecycle import StopSignal, collect_rarely, drain_on_signals, one_line_errors
 from flows.operators.attempt import attempt, bury
-from flows.operators.index import Indexed, Indexer, IndexStep
+from flows.operators.index import Indexer, IndexStep
 from flows.operators.index import index as index_step
 from flows.operators.prepare import chunk, clean, dead_at, decode, retract, undecodable
 from flows.operators.publish import publish
+from flows.operators.write import Indexed
 from flows.recovery import check_recovery
 from flows.settings import Settings
 from flows.text.chunk import Chunker

@@ -94,9 +94,7 @@ def build(
     def expect(change: CapturedChange) -> tuple[str, Expected]:
         message = ChangeEvent.from_change(change).to_message("")
         prepared = cut(clean(decode(Delivery("", message.body, message.headers))))
-        return _name(Key(change.collection, prepared.event.entry_id)), expected(
-            prepared, change, model
-        )
+        return _name(prepared.key), expected(prepared, change, model)
 
     def judge_sides(named: tuple[str, Sides]) -> Finding | None:
         return judge(Key(*json.loads(named[0])), named[1])

@@ -8,7 +8,7 @@ fails again comes back to the dead letters.
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from datetime import datetime
 from typing import Any
@@ -74,14 +74,14 @@ def replay(
             say(f"superseded by a newer version: {key.type} {key.entry_id}")
             superseded += 1
         else:
-            index = partition_of(*key, len(queues)) if key else 0
+            queue = _queue(key, headers, queues)
             kept = {k: v for k, v in headers.items() if k not in OWN_HEADERS and k[:2] != "x-"}
             if version is not None:
                 kept |= version.fields()
             if "version" not in headers:  # its producer gave none: it stays a foreign change
                 kept["foreign"] = True
             properties.headers = kept
-            channel.basic_publish("", queues[index], body or b"", properties, mandatory=True)
+            channel.basic_publish("", queue, body or b"", properties, mandatory=True)
             replayed += 1
         channel.basic_ack(method.delivery_tag)
     return replayed, superseded
@@ -108,6 +108,13 @@ def _key(headers: Mapping[str, Any], body: bytes) -> Key | None:
     if type_ not in DOCUMENT_TYPES or not isinstance(entry_id, str):
         return None
     return Key(str(type_), entry_id)
+
+
+def _queue(key: Key | None, headers: Mapping[str, Any], queues: Sequence[str]) -> str:
+    """The queue of a document; for what is of none, the queue that the letter came from."""
+    if key:
+        return queues[partition_of(*key, len(queues))]
+    return headers["queue"] if headers.get("queue") in queues else queues[0]
 
 
 def _version(headers: Mapping[str, Any], properties: pika.BasicProperties) -> Version | None:

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from models.chunks import Chunk
 from models.documents import Document
+from models.stored import SUSPECT
 
 MAY_DIFFER: Final = frozenset({"version", "ordinal", "indexed_at"})
 """Payload fields that tell when something was written, not what: the store adds them."""
@@ -18,7 +19,9 @@ MAY_DIFFER: Final = frozenset({"version", "ordinal", "indexed_at"})
 TEXTS: Final = {"content": "chunk_hash", "cleaned_content": "text_hash"}
 """Payload fields of texts, and those that hold their SHA-256, by which they are compared."""
 
-_OF_RECORDS: Final = frozenset({"cleaned_content", "content_hash", "text_hash", "chunk_ids"})
+_OF_RECORDS: Final = frozenset(
+    {"cleaned_content", "content_hash", "text_hash", "chunk_ids", SUSPECT}
+)
 _OF_CHUNKS: Final = frozenset({"path", "content", "chunk_hash"})
 """What a chunk does not share with its record. Its id is made of it."""
 

@@ -2,9 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from models.version import NEVER, Version
+
+SUSPECT: Final = "suspect"
+"""A field that no fresh sync stores: it is true in a record that may not say how its chunks are,
+since the store refused a change midway. The next change lists them, and writes a new record."""
 
 
 class Key(NamedTuple):
@@ -26,9 +30,19 @@ class Stored:
     """Payload of each stored chunk by id, without its text; None where they were not listed."""
 
     @property
+    def suspect(self) -> bool:
+        """Whether the record may not say how its chunks are: to be listed."""
+        return bool(self.record and self.record.get(SUSPECT))
+
+    @property
     def named(self) -> tuple[str, ...]:
         """Ids of the chunks that the record names."""
         return tuple((self.record or {}).get("chunk_ids", ()))
+
+    @property
+    def present(self) -> tuple[str, ...]:
+        """Ids of the chunks that are there: as listed, else as named."""
+        return self.named if self.chunks is None else tuple(self.chunks)
 
     @property
     def unnamed(self) -> tuple[str, ...]:

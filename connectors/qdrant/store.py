@@ -38,7 +38,7 @@ from models.errors import PointsGoneError
 from models.fresh import without_text
 from models.identity import drop_fence_id
 from models.plans import NewChunk, RefreshPlan, RemovalPlan, UpsertPlan
-from models.stored import Key, Stored
+from models.stored import SUSPECT, Key, Stored
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -130,7 +130,9 @@ class QdrantStore:
 
     def live(self, type_: str, older_than: Version) -> Iterator[tuple[Key, Mapping[str, Any]]]:
         """Records of a type whose version is at most `older_than`, without their texts."""
-        fields = q.PayloadSelectorInclude(include=["entry_id", "version", "ordinal", "chunk_ids"])
+        fields = q.PayloadSelectorInclude(
+            include=["entry_id", "version", "ordinal", "chunk_ids", SUSPECT]
+        )
         for _, payload in self._scroll(self._names.cleaned(type_), None, fields):
             # Compared here: Qdrant's range filters compare as 64-bit floats.
             if version_in(payload) <= older_than:
@@ -196,9 +198,9 @@ class QdrantStore:
         for type_, ids in _grouped((key.type, record_id(*key)) for key in keys).items():
             self._delete(self._names.cleaned(type_), ids)
 
-    def set_chunk_ids(self, key: Key, ids: Sequence[str]) -> None:
-        """Have the record of a document name these chunks, and leave the rest of it as it is."""
-        update = set_payload({"chunk_ids": list(ids)}, [record_id(*key)])
+    def suspect(self, key: Key) -> None:
+        """Mark the record of a document, see `models.stored.SUSPECT`."""
+        update = set_payload({SUSPECT: True}, [record_id(*key)])
         self._set_payloads(self._names.cleaned(key.type), [update])
 
     def close(self) -> None:

@@ -2,13 +2,10 @@
 
 Reading what is stored, embedding and writing are a single step per batch and worker: a lookup in
 an operator of its own can run before the batch ahead of it has been written.
-
-The steps of a write carry the names that docs/design.md gives them (Writes of a batch).
 """
 
 import logging
-import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -17,26 +14,22 @@ from itertools import islice
 from typing import Callable  # noqa: UP035
 
 import bytewax.operators as op
-import numpy as np
 from bytewax.dataflow import Stream, operator
-from typing_extensions import assert_never
 
-from flows.embedding.embedder import TextEmbedder, Vectors
-from flows.operators.plan import collapse, plan
+from flows.embedding.embedder import TextEmbedder
+from flows.operators.plan import collapse, is_as_recorded
 from flows.operators.prepare import dead_at, retract
 from flows.operators.store import Store
+from flows.operators.write import Indexed, Writer
 from models import DeadLetter
 from models.errors import ContentRefusedError, ModelRefusedError, PointsGoneError
 from models.identity import partition_of
-from models.metrics import CHUNKS_REUSED, DOCUMENTS, FRESHNESS
-from models.plans import RefreshPlan, RemovalPlan, UpsertPlan, WritePlan
+from models.metrics import DOCUMENTS
+from models.plans import RemovalPlan
 from models.prepared import Drop, Prepared, Removal, Upsert
 from models.stored import Key, Stored
 
 log = logging.getLogger(__name__)
-
-CHUNKS_PER_WRITE = 256
-"""New chunks that are embedded and then written at a time."""
 
 REMOVALS_PER_WRITE = 64
 """Documents of a dropped collection that are removed at a time."""
@@ -44,23 +37,7 @@ REMOVALS_PER_WRITE = 64
 RETRIES = 4
 """How often a write is planned anew because points that it updates were deleted meanwhile."""
 
-TRUST_S = 0.1
-"""How long what was read of a document is relied upon before it is read again."""
-
 _REFUSALS = (ContentRefusedError, PointsGoneError, ValueError)
-
-
-@dataclass(frozen=True, slots=True)
-class Indexed:
-    """A change that has been applied, or that was older than what is stored."""
-
-    key: Key
-    outcome: str
-    """upserted, refreshed, removed, stale, superseded or dropped."""
-    embedded: int = 0
-    """Chunks given to the model."""
-    kept: int = 0
-    """Stored chunks that stayed."""
 
 
 class Indexer:
@@ -80,7 +57,7 @@ class Indexer:
     ) -> None:
         self._queues = queues
         self._store = store
-        self._embedder = embedder
+        self._writer = Writer(store, embedder)
 
     def __call__(self, batch: list[Prepared]) -> list[Indexed | DeadLetter]:
         """Apply a batch in order.
@@ -118,115 +95,49 @@ class Indexer:
         try:
             for known_of in (unsure, *[keys] * RETRIES):
                 with suppress(PointsGoneError):
-                    return list(self._write_together(changes, known_of))
+                    return list(self._writer.write(changes, known_of))
             raise ContentRefusedError("chunks of it disappear as often as it is written")
         except (ContentRefusedError, ValueError) as error:
             if len(changes) > 1:
                 return [result for change in changes for result in self._write([change], keys)]
-            return [dead_at("index")(changes[0], error), *self._tidy_up(changes[0], error)]
+            return [dead_at("index")(changes[0], error), *self._clear_up(changes[0], error)]
 
-    def _tidy_up(self, change: Upsert | Removal, error: Exception) -> Sequence[Indexed]:
-        """Leave no part of a change that was refused; nothing of this may be refused loudly."""
+    def _clear_up(self, change: Upsert | Removal, error: Exception) -> list[Indexed]:
+        """Leave no part of a change that was refused."""
+        removal = retract(change) if isinstance(error, ModelRefusedError) else None
+        if removal is None:
+            self._take_back(change.key)
+            return []
         try:
-            removal = retract(change) if isinstance(error, ModelRefusedError) else None
-            if removal is not None:
-                return self._write_together([removal], {change.key})
-            self._take_back(change)
+            return self._writer.write([removal], {change.key})
         except _REFUSALS as again:
-            log.warning(
-                "%s %r: parts of a refused change may be left, which make reconcile removes: %s",
-                *change.key,
-                again,
-            )
-        return []
+            _warn(change.key, again)
+            return []
 
-    def _take_back(self, change: Upsert | Removal) -> None:
-        """Delete what a refused change has written, and nothing that was there before."""
-        key = change.key
-        stored = self._store.read([key], {key})[key]
-        listed = stored.chunks or {}
-        if listed.keys() >= set(stored.named):
-            self._store.delete_chunks([(key, id_) for id_ in stored.unnamed])
-            return
-        # Refused after F3: the chunks of the older state are gone, so those of the new one stay.
-        order = [chunk.id for chunk in change.chunks] if isinstance(change, Upsert) else []
-        self._store.set_chunk_ids(key, list(dict.fromkeys([*filter(listed.get, order), *listed])))
+    def _take_back(self, key: Key) -> None:
+        """Delete what a refused change has written, and nothing that was there before.
 
-    def _write_together(
-        self, changes: Sequence[Upsert | Removal], unsure: set[Key]
-    ) -> list[Indexed]:
-        # W1
-        stored = self._store.read([change.key for change in changes], unsure)
-        plans: dict[Key, WritePlan] = {}
-        results: list[Indexed] = []
-        leftovers: list[tuple[Key, str]] = []
-        for change in changes:
-            plan_ = plan(change, stored[change.key], self._embedder.name)
-            if plan_ is None:
-                results.append(Indexed(change.key, "stale"))
-                leftovers += [(change.key, id_) for id_ in stored[change.key].unnamed]
-            else:
-                plans[change.key] = plan_
-        began = time.monotonic()
-        self._embed_and_upsert(plans.values())  # W2
-        overtaken: set[Key] = set()
-        if time.monotonic() - began > TRUST_S:
-            overtaken = self._changed(plans, stored)  # W3
-        applied = [plan_ for key, plan_ in plans.items() if key not in overtaken]
-        self._finish(applied, leftovers)
-        results += [_applied(plan_) for plan_ in applied]
-        _observe_freshness(c for c in changes if c.key in plans and c.key not in overtaken)
-        if overtaken:
-            again = [change for change in changes if change.key in overtaken]
-            results += self._write_together(again, overtaken)
-        return results
-
-    def _finish(
-        self, plans: Sequence[WritePlan], leftovers: Sequence[tuple[Key, str]] = ()
-    ) -> None:
-        """Everything after the new chunks, in the one order that a crash cannot spoil."""
-        upserts = [plan_ for plan_ in plans if isinstance(plan_, UpsertPlan)]
-        refreshes = [plan_ for plan_ in plans if isinstance(plan_, RefreshPlan)]
-        removals = [plan_ for plan_ in plans if isinstance(plan_, RemovalPlan)]
-        gone = [
-            (plan_.key, id_)
-            for plan_ in plans
-            if not isinstance(plan_, RefreshPlan)
-            for id_ in plan_.gone
-        ]
-        store = self._store
-        store.bury(removals)  # F1
-        store.update_chunks(upserts)  # F2
-        store.delete_chunks([*gone, *leftovers])  # F3
-        store.refresh_records(refreshes)  # F4
-        store.upsert_records(upserts)  # F5
-        store.delete_records([plan_.key for plan_ in removals])  # F6
-
-    def _changed(self, keys: Collection[Key], before: Mapping[Key, Stored]) -> set[Key]:
-        """Documents that somebody else has written since they were read.
-
-        A queue has one consumer, but one that was cut off from the broker goes on with what it
-        has, while its successor already writes what came after that.
+        Where it was refused after F3, chunks of the older state are gone. Then those of the new
+        one stay. The record is marked where it is not true any more, so that the next change goes
+        by what is really there.
         """
-        now = self._store.read(list(keys), ())
-        return {key for key in keys if now[key].version != before[key].version}
-
-    def _embed_and_upsert(self, plans: Iterable[WritePlan]) -> None:
-        missing = (chunk for plan_ in plans if isinstance(plan_, UpsertPlan) for chunk in plan_.new)
-        while piece := list(islice(missing, CHUNKS_PER_WRITE)):
-            texts = [chunk.payload["content"] for chunk in piece]
-            self._store.upsert_chunks(piece, self._embed(texts))
-
-    def _embed(self, texts: Sequence[str]) -> Vectors:
-        """A vector for each text; the same text goes to the model once."""
-        row = {text: index for index, text in enumerate(dict.fromkeys(texts))}
         try:
-            vectors = self._embedder.encode(list(row))
-        except (ValueError, TypeError, IndexError) as error:
-            raise ModelRefusedError(f"the model refused a text: {error}") from error
-        if not np.isfinite(vectors).all():
-            raise ModelRefusedError("the model made a vector that is not finite")
-        return np.asarray(vectors[[row[text] for text in texts]])
+            stored = self._store.read([key], {key})[key]
+            true = is_as_recorded(stored)
+            if set(stored.named) <= set(stored.present):
+                true &= self._delete_unnamed(key, stored)
+            if stored.record is not None and not true:
+                self._store.suspect(key)
+        except _REFUSALS as again:
+            _warn(key, again)
+
+    def _delete_unnamed(self, key: Key, stored: Stored) -> bool:
+        try:
+            self._store.delete_chunks([(key, id_) for id_ in stored.unnamed])
+        except _REFUSALS as again:
+            _warn(key, again)
+            return False
+        return True
 
     def _drop(self, drop: Drop) -> Indexed | DeadLetter:
         """Remove every document of the collection that is not newer than its drop.
@@ -234,43 +145,46 @@ class Indexer:
         Fence first: killed after it, the drop is redelivered and goes on; meanwhile nothing
         older can come back.
         """
-        type_, version = drop.key.type, drop.event.version
         try:
-            self._store.fence_type(type_, version)
-            removals = iter(
-                [
-                    RemovalPlan(key, version, tuple(record.get("chunk_ids", ())))
-                    for key, record in self._store.live(type_, version)
-                    if self._owns(drop.delivery.queue, key)
-                ]
-            )
+            self._store.fence_type(drop.key.type, drop.event.version)
+            removals = iter(list(self._removals(drop)))
+            refusals = []
             while some := list(islice(removals, REMOVALS_PER_WRITE)):
-                self._finish(some)
+                refusals += self._remove(some)
         except _REFUSALS as error:
-            return dead_at("index")(drop, error)
-        return Indexed(drop.key, "dropped")
+            refusals = [error]
+        return dead_at("index")(drop, refusals[0]) if refusals else Indexed(drop.key, "dropped")
+
+    def _removals(self, drop: Drop) -> Iterator[RemovalPlan]:
+        for key, record in self._store.live(drop.key.type, drop.event.version):
+            if self._owns(drop.delivery.queue, key):
+                stored = Stored(record=record)
+                if stored.suspect:
+                    stored = self._store.read([key], {key})[key]
+                yield RemovalPlan(key, drop.event.version, stored.present)
+
+    def _remove(self, removals: list[RemovalPlan]) -> list[Exception]:
+        """Remove documents, one by one if any is refused; returns the refusals."""
+        try:
+            self._writer.finish(removals)
+        except _REFUSALS as error:
+            if len(removals) > 1:
+                return [refusal for removal in removals for refusal in self._remove([removal])]
+            self._take_back(removals[0].key)
+            return [error]
+        return []
 
     def _owns(self, queue: str, key: Key) -> bool:
         count = len(self._queues)
         return count < 2 or self._queues[partition_of(*key, count)] == queue
 
 
-def _applied(plan_: WritePlan) -> Indexed:
-    if isinstance(plan_, RemovalPlan):
-        return Indexed(plan_.key, "removed")
-    CHUNKS_REUSED.inc(plan_.kept)
-    if isinstance(plan_, RefreshPlan):
-        return Indexed(plan_.key, "refreshed", 0, plan_.kept)
-    if isinstance(plan_, UpsertPlan):
-        return Indexed(plan_.key, "upserted", len(plan_.new), plan_.kept)
-    assert_never(plan_)
-
-
-def _observe_freshness(changes: Iterable[Upsert | Removal]) -> None:
-    now_ms = time.time() * 1000
-    for change in changes:
-        if change.event.committed_ms and change.event.op != "snapshot":
-            FRESHNESS.observe(max(0.0, now_ms - change.event.committed_ms) / 1000)
+def _warn(key: Key, refusal: Exception) -> None:
+    log.warning(
+        "%s %r: parts of a refused change may be left, which make reconcile removes: %s",
+        *key,
+        refusal,
+    )
 
 
 def _runs(batch: Iterable[Prepared]) -> Iterator[Drop | list[Upsert | Removal]]:

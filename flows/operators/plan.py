@@ -29,8 +29,7 @@ def plan(change: Upsert | Removal, stored: Stored, model: str) -> WritePlan | No
     if version < stored.version:
         return None
     if isinstance(change, Removal):
-        gone = stored.named if stored.chunks is None else tuple(stored.chunks)
-        return RemovalPlan(change.key, version, gone)
+        return RemovalPlan(change.key, version, stored.present)
     if isinstance(change, Upsert):
         return _upsert(change, version, stored, model)
     assert_never(change)
@@ -60,6 +59,16 @@ def _upsert(
         return RefreshPlan(change.key, version, kept)
     return UpsertPlan(
         change.key, version, tuple(new), _by_fields(changed), gone, fresh.record, kept
+    )
+
+
+def is_as_recorded(stored: Stored) -> bool:
+    """Whether the chunks that a record names, all of which were listed, are there as it says."""
+    record, listed = stored.record or {}, stored.chunks or {}
+    return all(
+        id_ in listed
+        and not difference(chunk_by_record(record, listed[id_]), listed[id_], _NOT_COMPARED)
+        for id_ in stored.named
     )
 
 

@@ -58,6 +58,6 @@ class Store(Protocol):
         """Remember the drop of a whole collection."""
         ...
 
-    def set_chunk_ids(self, key: Key, ids: Sequence[str]) -> None:
-        """Have the record of a document name these chunks, and leave the rest of it as it is."""
+    def suspect(self, key: Key) -> None:
+        """Mark the record of a document, see `models.stored.SUSPECT`."""
         ...

@@ -14,13 +14,18 @@ A model of MongoDB, of the capture and of the broker stands in front of the real
   before what the queue has not given out yet; what it had got beyond its last batch is marked, too
 - the indexer may be killed before any write, and while one worker is between two calls of the
   store another may apply a whole batch from another queue
+- the store may refuse any write for what it holds; in the end it takes everything
+- any dead letter may be replayed at any time, and reconciliation may run at any time
 
 `HYPOTHESIS_PROFILE=soak` runs thousands of histories instead of some dozens.
 """
 
+import logging
 import os
+import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -36,24 +41,31 @@ from hypothesis.stateful import (
 )
 from qdrant_client import QdrantClient
 
-from connectors.qdrant import QdrantStore
+from connectors.qdrant import QdrantStore, scan_points
 from connectors.rabbitmq import queue_names
 from flows.embedding.embedder import lazily
 from flows.operators.encode import encode
 from flows.operators.index import Indexer
+from flows.operators.judge import Sides, expected, gather, judge
 from flows.operators.prepare import chunk, clean, dead_at, decode, retract
 from flows.text.chunk import Chunker
 from models import (
     DOCUMENT_TYPES,
     MAX_ORDINAL,
     CapturedChange,
+    ChangeEvent,
     DeadLetter,
     Delivery,
     Message,
+    Version,
     entry_id_of,
 )
+from models.errors import ContentRefusedError
+from models.identity import partition_of
 from models.prepared import Prepared
+from models.stored import SUSPECT, Key
 from retrieval.sync import compare, expected_state, stored_state
+from tests.dead_letters import replayed
 from tests.hashing import HashingEmbedder
 
 SOAK = os.environ.get("HYPOTHESIS_PROFILE") == "soak"
@@ -74,6 +86,7 @@ POISON: tuple[Any, ...] = (None, 5)
 WORDS = ("one", "two", "three")
 
 DocumentKey = tuple[str, Any]
+INDEX_LOG = logging.getLogger("flows.operators.index")
 
 
 class Entry(NamedTuple):
@@ -91,7 +104,7 @@ class Mongo:
     """Documents and their oplog."""
 
     def __init__(self) -> None:
-        self.time = 1000
+        self.time = (int(time.time()) << 32) + 1000
         self.live: dict[DocumentKey, dict[str, Any]] = {}
         self.oplog: list[Entry] = []
 
@@ -254,6 +267,8 @@ class Interruptible:
     def __init__(self, client: QdrantClient) -> None:
         self._client = client
         self.writes_left: int | None = None
+        self.refused = range(0)
+        """Which of the next writes are refused."""
         self.calls_left: int | None = None
         self.meanwhile: Callable[[], None] = lambda: None
 
@@ -267,6 +282,10 @@ class Interruptible:
                 self.writes_left -= 1
                 if self.writes_left < 0:
                     raise Killed
+            if name in self._WRITES and self.refused:
+                refused, self.refused = self.refused, _one_less(self.refused)
+                if 0 in refused:
+                    raise ContentRefusedError(f"{name} of {args[0]} is refused")
             if self.calls_left is not None:
                 self.calls_left -= 1
                 if self.calls_left < 0:
@@ -275,6 +294,10 @@ class Interruptible:
             return function(*args, **kwargs)
 
         return call
+
+
+def _one_less(numbers: range) -> range:
+    return range(max(0, numbers.start - 1), numbers.stop - 1)
 
 
 def prepare(delivery: Delivery) -> Iterator[Prepared | DeadLetter]:
@@ -287,6 +310,17 @@ def prepare(delivery: Delivery) -> Iterator[Prepared | DeadLetter]:
         substitute = retract(prepared)
         if substitute is not None:
             yield substitute
+
+
+class Unclean(logging.Handler):
+    """Counts refused changes that could not be taken back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.count += "parts of a refused change" in record.msg
 
 
 class World:
@@ -308,8 +342,12 @@ class World:
         store.ensure_collections(EMBEDDER.dimension)
         self.indexers = [Indexer(store, EMBEDDER, queues=self.names) for _ in range(workers)]
         self.dead: list[DeadLetter] = []
+        self.refusals = 0
+        self.unclean = Unclean()
+        INDEX_LOG.addHandler(self.unclean)
 
     def close(self) -> None:
+        INDEX_LOG.removeHandler(self.unclean)
         self.qdrant.close()
 
     # --- capture ----------------------------------------------------------------------------------
@@ -331,8 +369,8 @@ class World:
         self.publish(self.published[-count:])
 
     def late(self, index: int) -> None:
-        """One message once more, much later: a replay, a forgotten duplicate."""
-        self.publish([self.published[index % len(self.published)]])
+        """One message once more, much later: a forgotten duplicate."""
+        self.publish([self.published[-1 - index % len(self.published)]])
 
     # --- features ---------------------------------------------------------------------------------
 
@@ -368,6 +406,52 @@ class World:
         self.index(queue, count)
         self.client.calls_left = None
 
+    def index_refused(self, queue: int, count: int, first: int, writes: int) -> None:
+        """The same, while the store refuses some writes."""
+        self.client.refused = range(first, first + writes)
+        self.index(queue, count)
+        self.refusals += any(letter.stage == "index" for letter in self.dead)
+        self.client.refused = range(0)
+
+    # --- what a person runs -----------------------------------------------------------------------
+
+    def replay(self, index: int, readable: bool = True) -> None:
+        """A dead letter is put back, or discarded where something newer is stored."""
+        letter = self.dead.pop(-1 - index % len(self.dead))
+        store = QdrantStore(self.qdrant, DOCUMENT_TYPES) if readable else None
+        message = letter.to_message("q.dlq")
+        partitions = {"RABBITMQ_PARTITIONS": str(len(self.names))}
+        self.publish(replayed([message], store, self.mongo.time >> 32, "q", **partitions))
+
+    def reconcile(self) -> None:
+        """Repairs of all that differs now, as messages of now."""
+        sides: dict[Key, Sides] = {}
+        documents = {}
+        for (type_, id_), document in self.mongo.live.items():
+            change = self._repair(type_, id_, document)
+            documents[Key(type_, entry_id_of(id_))] = change
+            message = ChangeEvent.from_change(change).to_message("")
+            with suppress(ValueError):
+                made = CUT(clean(decode(Delivery("", message.body, message.headers))))
+                gather(sides.setdefault(made.key, Sides()), expected(made, change, EMBEDDER.name))
+        for key, *side in scan_points(self.qdrant, DOCUMENT_TYPES):
+            gather(sides.setdefault(key, Sides()), (side[0], side[1], side[2]))
+        for key, both in sides.items():
+            finding = judge(key, both)
+            if finding is None:
+                continue
+            if finding.mongo_id is not None:
+                self.publish(self.capture.encode(documents[key]))
+                continue
+            body = {"type": key.type, "entry_id": key.entry_id}
+            now = Version(self.mongo.time, MAX_ORDINAL)
+            gone = ChangeEvent("repair", *key, now, body)
+            queue = self.names[partition_of(*key, len(self.names))]
+            self.publish([gone.to_message(queue)])
+
+    def _repair(self, type_: str, id_: Any, document: dict[str, Any]) -> CapturedChange:
+        return CapturedChange("repair", type_, self.mongo.time, id_, document, ordinal=MAX_ORDINAL)
+
     def _worker(self, queue: int) -> int:
         return queue % len(self.names) % len(self.indexers)
 
@@ -399,11 +483,31 @@ class World:
             for number in range(len(self.names)):
                 self.index(number, 3)
 
+    def settle(self) -> None:
+        """Everything arrives, and what the store refused is mended as an operator would do it.
+
+        What was refused is allowed to be older than in MongoDB, never to be torn.
+        """
+        self.drain()
+        assert self.unclean.count or self.traps() == []
+        if self.refusals:
+            self.reconcile()
+            self.drain()
+
     def differences(self) -> list[str]:
         """How the store differs from a fresh sync of what MongoDB holds."""
         final = [(type_, document) for (type_, _), document in self.mongo.live.items()]
         expected = expected_state(final, CHUNKER(), EMBEDDER)
         return compare(expected, stored_state(self.qdrant, with_vectors=True))
+
+    def traps(self) -> list[str]:
+        """Chunks that no record names, or that are missing where a record names them."""
+        points = list(scan_points(self.qdrant, DOCUMENT_TYPES))
+        records = {key: payload for key, kind, _, payload in points if kind == "record"}
+        named = {(key, id_) for key, record in records.items() for id_ in record["chunk_ids"]}
+        there = {(key, id_) for key, kind, id_, _ in points if kind == "chunk"}
+        wrong = [(key, id_) for key, id_ in named ^ there if SUSPECT not in records.get(key, {})]
+        return sorted(f"{key} {id_}" for key, id_ in wrong)
 
     def unexplained(self) -> list[DocumentKey]:
         """Poison documents that MongoDB holds and no dead letter tells of."""
@@ -448,7 +552,10 @@ class Histories(RuleBasedStateMachine):
         for write in some:
             self.world.mongo.commit([write])
 
-    @rule(key=keys, steps=st.lists(st.tuples(st.sampled_from(["replace", "delete"]), documents)))
+    @rule(
+        key=keys,
+        steps=st.lists(st.tuples(st.sampled_from(["replace", "delete"]), documents), min_size=2),
+    )
     def transaction(self, key: DocumentKey, steps: list[Any]) -> None:
         self.world.mongo.commit([(kind, key, document) for kind, document in steps])
 
@@ -496,10 +603,24 @@ class Histories(RuleBasedStateMachine):
     def resend(self, count: int) -> None:
         self.world.resend(count)
 
-    @rule(index=st.integers(0, 1000))
+    @rule(index=st.integers(0, 12))
     def late(self, index: int) -> None:
         if self.world.published:
             self.world.late(index)
+
+    @precondition(lambda self: self.world.dead)
+    @rule(index=few, readable=st.booleans())
+    def replay(self, index: int, readable: bool) -> None:
+        self.world.replay(index - 1, readable)
+
+    @rule()
+    def reconcile(self) -> None:
+        self.world.reconcile()
+
+    @rule(queue=queue_numbers, count=few, first=st.integers(0, 8), writes=few)
+    def refuse(self, queue: int, count: int, first: int, writes: int) -> None:
+        self.world.emit()
+        self.world.index_refused(self.busy(queue), count, first, writes)
 
     @rule()
     def synchronise(self) -> None:
@@ -565,7 +686,7 @@ class Histories(RuleBasedStateMachine):
         if not hasattr(self, "world"):
             return
         try:
-            self.world.drain()
+            self.world.settle()
             assert self.world.differences() == []
             assert self.world.unexplained() == []
         finally:

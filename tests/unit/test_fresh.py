@@ -11,9 +11,10 @@ from typing_extensions import Self, override
 
 from connectors.qdrant import QdrantStore, cleaned, scan_points, vectors_of
 from flows.embedding.embedder import lazily
-from flows.operators.index import Indexed, Indexer
+from flows.operators.index import Indexer
 from flows.operators.judge import Finding, Sides, expected, gather, judge
 from flows.operators.prepare import chunk, clean, decode
+from flows.operators.write import Indexed
 from flows.text.chunk import Chunker
 from models import DOCUMENT_TYPES, CapturedChange, ChangeEvent, Delivery, Document
 from models.fresh import MAY_DIFFER, difference, fresh_points, without_text

@@ -10,8 +10,9 @@ from qdrant_client import QdrantClient
 
 from connectors.qdrant import TOMBSTONES, QdrantStore, cleaned, vectors_of
 from flows.embedding.embedder import Vectors
-from flows.operators.index import TRUST_S, Indexed, Indexer
+from flows.operators.index import Indexer
 from flows.operators.plan import collapse, plan
+from flows.operators.write import TRUST_S, Indexed
 from models import (
     DOCUMENT_TYPES,
     ChangeEvent,

@@ -1,29 +1,25 @@
 """The order of changes that share a cluster time: fence, retraction and replay obey it."""
 
 import time
-from collections import deque
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any
 
-import pika
 import pytest
 from qdrant_client import QdrantClient
 
 from connectors.qdrant import TOMBSTONES, QdrantStore, cleaned, vectors_of
-from flows import replay
-from flows.settings import Settings
 from models import (
     DOCUMENT_TYPES,
     MAX_ORDINAL,
     CapturedChange,
     ChangeEvent,
+    DeadLetter,
     Delivery,
     Message,
     Version,
 )
+from tests.dead_letters import replayed
 from tests.unit.test_flows import payloads, run
 
 NOW = int(time.time()) << 32 | 5
@@ -52,37 +48,13 @@ def texts(client: QdrantClient) -> list[str]:
     return found
 
 
-@dataclass
-class DeadLetters:
-    """A channel to a broker that holds dead letters."""
-
-    waiting: "deque[Message]"
-    published: list[tuple[str, Delivery]] = field(default_factory=list)
-
-    def confirm_delivery(self) -> None: ...
-
-    def basic_ack(self, tag: int) -> None: ...
-
-    def queue_declare(self, queue: str = "", **_: Any) -> Any:
-        count = len(self.waiting) if queue.endswith(".dlq") else 0
-        return SimpleNamespace(method=SimpleNamespace(message_count=count))
-
-    def basic_get(self, _queue: str) -> Any:
-        letter = self.waiting.popleft()
-        properties = pika.BasicProperties(headers=dict(letter.headers), timestamp=NOW >> 32)
-        return SimpleNamespace(delivery_tag=1), properties, letter.body
-
-    def basic_publish(
-        self, _exchange: str, queue: str, body: bytes, properties: Any, **_: Any
-    ) -> None:
-        self.published.append((queue, Delivery(queue, body, properties.headers)))
-
-
-def replayed(letters: list[Message], store: QdrantStore | None) -> list[Delivery]:
+def put_back(letters: list[Message], store: QdrantStore | None) -> list[Delivery]:
     """What `make replay` puts back into the queue."""
-    channel: Any = DeadLetters(deque(letters))
-    replay.replay(channel, Settings.from_env({}), store)
-    return [delivery for queue, delivery in channel.published if queue == "default"]
+    return [
+        Delivery(message.queue, message.body, message.headers)
+        for message in replayed(letters, store, at=NOW >> 32)
+        if message.queue == "default"
+    ]
 
 
 def test_a_replay_never_retracts_what_a_later_change_of_its_transaction_stored(
@@ -91,10 +63,10 @@ def test_a_replay_never_retracts_what_a_later_change_of_its_transaction_stored(
     letters = run(client, [sent("insert", 0), sent("update", 1, "good")], batch_size=1)
     assert [(m.headers["version"], m.headers["ordinal"]) for m in letters] == [(NOW, 0)]
     assert texts(client) == ["good"]
-    assert replayed(letters, QdrantStore(client, DOCUMENT_TYPES)) == []
+    assert put_back(letters, QdrantStore(client, DOCUMENT_TYPES)) == []
     assert "superseded by a newer version: posts a" in capsys.readouterr().out
     # where the store cannot be read it goes back, and fails again
-    again = replayed(letters, None)
+    again = put_back(letters, None)
     assert len(run(client, again)) == 1
     assert texts(client) == ["good"]
 
@@ -102,7 +74,7 @@ def test_a_replay_never_retracts_what_a_later_change_of_its_transaction_stored(
 def test_a_replayed_insert_never_undoes_a_delete_of_its_transaction(client: QdrantClient) -> None:
     letters = run(client, [sent("insert", 0)])
     run(client, [sent("delete", 1)])
-    assert replayed(letters, QdrantStore(client, DOCUMENT_TYPES)) == []
+    assert put_back(letters, QdrantStore(client, DOCUMENT_TYPES)) == []
     mended = sent("insert", 0, "its bug is mended by now")
     assert run(client, [mended]) == []
     assert texts(client) == []
@@ -170,9 +142,18 @@ def test_a_replayed_message_of_another_producer_takes_nothing_away(client: Qdran
     broken = Delivery("default", b'{"type": "posts", "entry_id": "a"}')
     for _ in range(2):
         letters = run(client, [broken])
-        [broken] = replayed(letters, None)
+        [broken] = put_back(letters, None)
         assert "version" in broken.headers
     assert texts(client) == ["good"]
+
+
+def test_a_replayed_drop_goes_back_to_its_own_queue() -> None:
+    """Each queue has its own, and removes the documents of that queue only."""
+    drop = ChangeEvent.from_change(CapturedChange("drop", "posts", NOW)).to_message("q.2")
+    delivery = Delivery("q.2", drop.body, drop.headers)
+    letter = DeadLetter.of(delivery, "index", ValueError("refused")).to_message("q.dlq")
+    put = replayed([letter], None, NOW >> 32, "q", RABBITMQ_PARTITIONS="4")
+    assert [message.queue for message in put] == ["q.2"]
 
 
 def test_a_version_that_cannot_be_read_is_older_than_any(client: QdrantClient) -> None:

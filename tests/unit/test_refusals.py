@@ -7,7 +7,8 @@ import pytest
 from qdrant_client import QdrantClient
 
 from connectors.qdrant import TOMBSTONES, cleaned, vectors_of
-from flows.operators.index import CHUNKS_PER_WRITE, Indexer
+from flows.operators.index import Indexer
+from flows.operators.write import CHUNKS_PER_WRITE
 from models.errors import ContentRefusedError
 from models.plans import NewChunk, UpsertPlan
 from tests.unit.test_index import PickyEmbedder, World, change
@@ -133,14 +134,49 @@ def test_a_new_document_whose_record_is_refused_leaves_no_chunks(world: World) -
     assert world.words("b") == ["c"]
 
 
-def test_an_edit_whose_record_is_refused_loses_no_chunk_of_what_comes_after(world: World) -> None:
-    """The chunks of the older state are gone by then; those of the new one are found, and the
-    record names them, so that the next change is planned from what is really there.
-    """
+@pytest.mark.parametrize("again", ["a b c", "a x y", "z", None])
+@pytest.mark.parametrize("step", ["update_chunks", "delete_chunks", "upsert_records"])
+def test_an_edit_refused_halfway_is_no_trap_for_the_next_change(
+    world: World, step: str, again: str | None
+) -> None:
+    """Chunks of the older state are gone or have new metadata by then, so its record is wrong."""
+    world.apply(change("a b c", 1, author="me"))
+    refuse(world, step, lambda what: True)
+    assert world.apply(change("a x y", 2, author="you")) == ["dead"]
+    stored = {point["content"] for point in world.points(vectors_of("posts")).values()}
+    assert stored >= {"a", "b", "c"} or stored >= {"a", "x", "y"}
+    accept(world, step)
+    world.apply(change(again, 3, author="me"))
+    assert world.words() == (again.split() if again else [])
+    assert {point["author_id"] for point in world.points(vectors_of("posts")).values()} <= {"me"}
+    assert "suspect" not in (world.record() or {})
+
+
+@pytest.mark.parametrize("op", ["delete", "drop"])
+def test_a_removal_refused_halfway_is_no_trap_for_the_next_change(world: World, op: str) -> None:
+    """Its chunks are gone by then, and its record still names them."""
+    world.apply(change("a b", 1), change("c", 1, entry_id="b"))
+    refuse(world, "delete_records", lambda keys: keys[0].entry_id == "a" or len(keys) > 1)
+    removal = change(None, 2, op="drop", entry_id="") if op == "drop" else change(None, 2)
+    assert world.apply(removal) == ["dead"]
+    accept(world, "delete_records")
+    assert world.words("b") == ([] if op == "drop" else ["c"])
+    world.apply(change("a b", 3))
+    assert world.words() == ["a", "b"]
+
+
+def test_a_drop_leaves_no_chunk_of_a_suspect_document(world: World) -> None:
     world.apply(change("a b c", 1))
-    refuse(world, "upsert_records", of("a"))
-    assert world.apply(change("a x y", 2)) == ["dead"]
-    assert world.words() == ["a", "x", "y"]
+    refuse(world, "upsert_records")
+    world.apply(change("a x y", 2))
     accept(world, "upsert_records")
-    world.apply(change("a b c", 3))
-    assert world.words() == ["a", "b", "c"]
+    assert world.apply(change(None, 3, op="drop", entry_id="")) == ["dropped"]
+    assert world.points(vectors_of("posts")) == {}
+
+
+def test_a_refused_change_that_touched_nothing_leaves_no_mark(world: World) -> None:
+    """Of a message of another producer MongoDB may know nothing: the store stays in sync."""
+    world.apply(change("a b c", 1))
+    refuse(world, "upsert_chunks")
+    assert world.apply(change("x", 2, fenced=False)) == ["dead"]
+    assert "suspect" not in (world.record() or {})

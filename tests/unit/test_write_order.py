@@ -12,9 +12,10 @@ from qdrant_client import QdrantClient
 
 from connectors.qdrant import QdrantStore, cleaned, vectors_of
 from flows.embedding.embedder import Vectors
-from flows.operators import index
-from flows.operators.index import TRUST_S, Indexer
+from flows.operators import write
+from flows.operators.index import Indexer
 from flows.operators.store import Store
+from flows.operators.write import TRUST_S
 from retrieval.client import RetrievalClient
 from tests.hashing import HashingEmbedder
 from tests.processes import ROOT
@@ -38,7 +39,7 @@ def labels(method: Any) -> list[str]:
 
 def test_code_and_text_name_the_same_steps_in_the_same_order() -> None:
     source = (ROOT / "connectors/rabbitmq/source.py").read_text()
-    named = re.findall(r"# ([WF]\d)\b", inspect.getsource(index))
+    named = re.findall(r"# ([WF]\d)\b", inspect.getsource(write))
     named += re.findall(r"# (A) \(in docs/design\.md", source)
     assert named == _TOLD
     assert len(named) > 5
