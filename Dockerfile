@@ -1,5 +1,6 @@
 # One image for every flow; docker-compose.yml says which one a container runs.
-FROM python:3.12-slim-bookworm AS build
+ARG PYTHON_IMAGE=python:3.12-slim-bookworm
+FROM ${PYTHON_IMAGE} AS build
 # The address of PyTorch's own CPU builds, as its installation page gives it. Without it, pip takes
 # the build for NVIDIA GPUs on x86: that works too, but the image is several gigabytes larger.
 ARG TORCH_INDEX_URL=""
@@ -11,7 +12,7 @@ COPY pyproject.toml LICENSE ./
 # The distribution holds the dependencies and no module: this layer lasts until they change.
 RUN pip install ${TORCH_INDEX_URL:+--extra-index-url "$TORCH_INDEX_URL"} .
 
-FROM python:3.12-slim-bookworm
+FROM ${PYTHON_IMAGE}
 RUN groupadd --gid 10001 twinstream && useradd --uid 10001 --gid 10001 --no-create-home twinstream
 COPY --from=build /opt/venv /opt/venv
 WORKDIR /app

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -74,7 +75,43 @@ def test_a_service_restarts_reports_its_health_and_limits_its_log(name: str) -> 
 
 @pytest.mark.parametrize("name", sorted(SERVICES))
 def test_an_image_is_pinned(name: str) -> None:
-    assert re.search(r":v?\d+\.\d+\.\d+(-[a-z]+)?$", SERVICES[name]["image"])
+    tag = r"[a-z/]+:v?\d+\.\d+\.\d+(-[a-z]+)?"
+    assert re.fullmatch(rf"{tag}|\$\{{[A-Z]+_IMAGE:-{tag}\}}", SERVICES[name]["image"])
+
+
+def test_two_services_that_build_one_tag_do_not_end_in_already_exists() -> None:
+    tags = [service["image"] for service in SERVICES.values() if "build" in service]
+    assert len(tags) == len(set(tags))
+    users = [service for service in SERVICES.values() if service["image"] in tags]
+    assert len(users) > len(tags)
+    # nor is the tag looked for at a registry, where it could be anybody's
+    assert {user["pull_policy"] for user in users} == {"never"}
+
+
+@pytest.mark.parametrize("name", ["rabbitmq", "qdrant", "mongo1", "mongo2", "mongo3"])
+@pytest.mark.parametrize(
+    ("hard", "expected"), [("1024", "1024"), ("4096", "4096"), ("most", "most")]
+)
+def test_an_engine_with_few_open_files_does_not_abort_the_start(
+    name: str, hard: str, expected: str
+) -> None:
+    """`ulimits` asks for more than such an engine may give; the container takes what there is."""
+    assert "ulimits" not in SERVICES[name]
+    most = min(resource.getrlimit(resource.RLIMIT_NOFILE)[1] % 2**63, 65536)
+    entrypoint = [word.replace("$$", "$") for word in SERVICES[name]["entrypoint"]]
+    lowered = f'ulimit -S -n 1024; {"" if hard == "most" else f"ulimit -H -n {hard};"} exec "$@"'
+    shown = [*entrypoint, "bash", "-c", 'echo "$(ulimit -S -n) $0 $*"', "with", "its", "arguments"]
+    done = subprocess.run(
+        ["bash", "-c", lowered, "engine", *shown], capture_output=True, text=True, check=True
+    )
+    limit = str(most) if expected == "most" else expected
+    assert done.stdout.split() == [limit, "with", "its", "arguments"]
+
+
+def test_every_variable_of_the_file_stands_in_the_example() -> None:
+    used = set(re.findall(r"(?<!\$)\$\{([A-Z_]+)", (ROOT / "docker-compose.yml").read_text()))
+    example = (ROOT / ".env.example").read_text()
+    assert used - set(re.findall(r"^([A-Z_]+)=", example, re.MULTILINE)) == set()
 
 
 @pytest.mark.parametrize(
@@ -154,7 +191,8 @@ def test_the_image_runs_as_nobody_in_particular_and_is_offline() -> None:
     final = DOCKERFILE.rpartition("\nFROM ")[2]
     users = re.findall(r"^USER (.+)$", final, re.MULTILINE)
     assert users == ["10001:10001"]
-    assert DOCKERFILE.count("\nFROM python:3.12-slim") == 2
+    assert "ARG PYTHON_IMAGE=python:3.12-slim-bookworm\n" in DOCKERFILE
+    assert DOCKERFILE.count("\nFROM ${PYTHON_IMAGE}") == 2
     assert "HF_HUB_OFFLINE=1" in final
     assert "pip install" not in final, "the compiler's leftovers stay in the first stage"
 
