@@ -3,10 +3,11 @@
 import logging
 import sys
 from types import TracebackType
+from typing import Any
 
 from typing_extensions import override
 
-from models.shown import shown
+from models.shown import shown, shown_as_json
 
 _NOISY = ("pika", "httpx", "sentence_transformers", "transformers", "qdrant_client")
 
@@ -14,6 +15,11 @@ _NOISY = ("pika", "httpx", "sentence_transformers", "transformers", "qdrant_clie
 def say(text: object) -> None:
     """Print one line of a command's answer."""
     print(shown(text))
+
+
+def say_json(value: Any) -> None:
+    """Print a command's answer as JSON."""
+    print(shown_as_json(value))
 
 
 def complain(text: object) -> None:

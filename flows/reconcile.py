@@ -284,7 +284,7 @@ class Run:
             time.sleep(1.0)
             self._resources.close()
             again = Report()
-            run_main(self._build(again, repair=False))  # type: ignore[no-untyped-call]
+            run_main(self._build(again, repair=False))  # type: ignore[no-untyped-call]  # bytewax has no type here
             # what else is found by now is on its way
             left = found & {finding.key for finding in again.findings}
             if not left:

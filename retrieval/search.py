@@ -11,11 +11,11 @@ from rich.text import Text
 
 from connectors.qdrant import STORE_ERRORS, one_line, open_reader
 from flows.embedding.embedder import Embedder
-from flows.logs import complain, say
+from flows.logs import complain, say, say_json
 from flows.settings import Settings
 from models import DOCUMENT_TYPES, Repository
 from models.errors import ConfigurationError, OtherModelError, StoreUnavailableError
-from models.shown import shown, shown_as_json
+from models.shown import shown
 from retrieval.client import Hit, RetrievalClient
 
 _LINES = 4
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except STORE_ERRORS as error:
         return _fail(f"Qdrant: {one_line(error)}")
     if options.json:
-        print(shown_as_json([dataclasses.asdict(hit) for hit in hits]))
+        say_json([dataclasses.asdict(hit) for hit in hits])
     elif hits:
         print_hits(Console(), hits)
     else:

@@ -38,7 +38,7 @@ def _publish_frame(channel_number: int, queue: str) -> bytes:
     return marshaled
 
 
-class JoiningConnection(pika.SelectConnection):  # type: ignore[misc]
+class JoiningConnection(pika.SelectConnection):  # type: ignore[misc]  # pika has no types
     """Publishes many messages with few system calls.
 
     Pika makes three for each message, and gives up the interpreter's lock for each of them.

@@ -132,7 +132,7 @@ class Embedder:
         from sentence_transformers import SentenceTransformer
         from transformers.utils import logging as transformers_logging
 
-        transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers has no type here
         device = None if self._device == "auto" else self._device
         model, self._precision = precisions.load(
             lambda: SentenceTransformer(self._path, device=device).eval(),
