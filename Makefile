@@ -66,7 +66,8 @@ replay: python ## put dead letters back into their queue
 reconcile: python ## compare MongoDB with Qdrant and repair what differs
 	@$(RUN) $(PYTHON) -m bytewax.run flows.reconcile -s 1
 
-local-start: ## MongoDB, RabbitMQ, Qdrant and both flows in Docker Compose (needs .env, see .env.example)
+local-start: ## MongoDB, RabbitMQ, Qdrant and both flows in Docker Compose; makes secrets in .env
+	@ops/secrets.sh
 	docker compose up --detach --build --wait
 
 local-stop: ## stop what local-start started; the data stays

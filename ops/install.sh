@@ -1,6 +1,7 @@
 #!/bin/sh
 # Sets up what the arguments name and is missing; done in a moment when nothing is.
-#   python  .venv with the dependencies and the dev extra of pyproject.toml
+#   python  .venv with the dependencies and the dev extra of pyproject.toml; where every Python is
+#           too new for Bytewax, also a CPython 3.12, by uv
 #   bench   the bench extra as well
 #   broker  RabbitMQ from the system's package manager, if the machine has none
 # Run from anywhere. Exit 0 when everything is there, else 1 with one line that says what to do.
@@ -17,14 +18,26 @@ as_root() {
 can_be_root() { [ "$(id -u)" = 0 ] || { command -v sudo >/dev/null && sudo -n true 2>/dev/null; }; }
 
 # Installing a server on Debian also starts it as a service of the machine, which nobody asked for.
-# A policy that is already there is the administrator's, and stays.
-apt_install() {
-  policy=/usr/sbin/policy-rc.d
-  if [ ! -e $policy ]; then
-    trap 'as_root rm -f '$policy EXIT
+# A policy keeps it from that. One that is already there is the administrator's and stays, unless an
+# install.sh that was killed has left it behind.
+policy=/usr/sbin/policy-rc.d
+
+left_behind() {
+  [ -e "$policy" ] && maker=$(sed -n 's/^# made by ops\/install.sh, process //p' "$policy") &&
+    [ -n "$maker" ] && ! grep -qs install.sh "/proc/$maker/cmdline"
+}
+
+forbid_services() {
+  if [ ! -e "$policy" ] || left_behind; then
+    trap 'as_root rm -f "$policy"' EXIT
     trap 'exit 1' INT TERM HUP
-    printf '#!/bin/sh\nexit 101\n' | as_root sh -c "cat >$policy && chmod 755 $policy"
+    printf '#!/bin/sh\n# made by ops/install.sh, process %s\nexit 101\n' $$ |
+      as_root sh -c "cat >$policy.new && chmod 755 $policy.new && mv $policy.new $policy"
   fi
+}
+
+apt_install() {
+  forbid_services
   apt_get="env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300"
   # shellcheck disable=SC2086 # words on purpose
   { as_root $apt_get install --no-install-recommends "$@" ||
@@ -34,8 +47,12 @@ apt_install() {
 
 # Installs one package under its Debian, Fedora or Homebrew name ("-": not to be had there).
 package() {
-  log=$(mktemp)
   say "installing $1 ..."
+  log=$(mktemp)
+  if try_package "$@"; then rm -f "$log"; else say "it could not be installed, see $log"; return 1; fi
+}
+
+try_package() {
   if [ "$2" != - ] && command -v apt-get >/dev/null && can_be_root; then
     apt_install "$2"
   elif [ "$3" != - ] && command -v dnf >/dev/null && can_be_root; then
@@ -43,18 +60,21 @@ package() {
   elif [ "$4" != - ] && command -v brew >/dev/null; then
     brew install --quiet "$4" >"$log" 2>&1
   else
+    echo "no package manager here has it, or root's rights are missing" >"$log"
     return 1
   fi
 }
 
 # The system's own Python first: distributions build it with the compiler's profile, pyenv does not
 # unless told to, and the flows are interpreter-bound. Then the newest that Bytewax has wheels for.
+# Last those that uv has fetched, for this checkout or for another purpose.
 pythons="/usr/bin/python3.12 /usr/bin/python3.11 /usr/bin/python3.10
   python3.12 python3.11 python3.10 python3"
+fetched=${UV_PYTHON_INSTALL_DIR:-${XDG_DATA_HOME:-${HOME:-}/.local/share}/uv/python}
 
 # Prints the first that works (pyenv's stand-ins exist without working) and has the modules named.
 python_with() {
-  for candidate in $pythons; do
+  for candidate in $pythons "$fetched"/cpython-3.1[012]*/bin/python3.1[012]; do
     if "$candidate" -c "import sys, $1; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))" \
       >/dev/null 2>&1; then
       command -v "$candidate"
@@ -67,14 +87,40 @@ python_with() {
 # One without venv will do where there is no other: make_venv installs what is missing.
 find_python() { python_with venv,ensurepip || python_with os; }
 
+add_venv_module() {
+  "$1" -c 'import venv, ensurepip' >/dev/null 2>&1 && return
+  version=$("$1" -c 'import sys; print("python%d.%d" % sys.version_info[:2])')
+  package "$version-venv" "$version-venv" - - || die \
+    "$1 cannot make virtual environments: run apt-get install $version-venv as root"
+}
+
+# Where every Python is newer than Bytewax's wheels, uv fetches one into the user's own folder. uv
+# is a package of PyPI, and needs no longer to be there than this takes.
+fetch_python() {
+  newer=$(command -v python3) || return 1
+  mirror=${UV_PYTHON_INSTALL_MIRROR:-github.com/astral-sh/python-build-standalone}
+  say "Bytewax needs Python 3.10, 3.11 or 3.12, and here is $("$newer" --version): fetching CPython" \
+    "3.12 (30 MB) from $mirror with uv (20 MB, from PyPI) into $fetched ..."
+  uv=$(command -v uv) || {
+    add_venv_module "$newer"
+    with_uv=$(mktemp -d)
+    uv=$with_uv/bin/uv
+    "$newer" -m venv "$with_uv" &&
+      "$with_uv/bin/pip" install --quiet --disable-pip-version-check uv >&2
+  } && "$uv" python install --no-bin 3.12 >&2 || uv=
+  rm -rf "${with_uv:-}"
+  [ -n "$uv" ]
+}
+
 make_venv() {
-  python=$(find_python) || die \
-    "no Python 3.10, 3.11 or 3.12 on the PATH: install one, e.g. apt-get install python3"
-  if ! "$python" -c 'import venv, ensurepip' >/dev/null 2>&1; then
-    version=$("$python" -c 'import sys; print("python%d.%d" % sys.version_info[:2])')
-    package "$version-venv" "$version-venv" - - || die \
-      "$python cannot make virtual environments: run apt-get install $version-venv as root"
-  fi
+  python=$(find_python) || {
+    fetch_python || die \
+      "no Python 3.10, 3.11 or 3.12: install one (Debian 12: apt-get install python3, Fedora: dnf" \
+      "install python3.12, macOS: brew install python@3.12), or set UV_PYTHON_INSTALL_MIRROR to a" \
+      "copy of python-build-standalone's releases that this machine can reach"
+    python=$(find_python) || die "uv fetched CPython 3.12 into $fetched, where it does not work"
+  }
+  add_venv_module "$python"
   "$python" -m venv --clear .venv || die "$python -m venv .venv failed"
 }
 
@@ -84,10 +130,11 @@ install_python() {
   [ "$(cat "$2" 2>/dev/null)" = "$(stamp)" ] && [ -x .venv/bin/python ] && return
   # One at a time: a second make waits here and then finds the work done.
   exec 9<pyproject.toml
-  "$(find_python || echo .venv/bin/python)" -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX)' || true
+  "$(find_python || command -v python3 || echo .venv/bin/python)" -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX)' \
+    2>/dev/null || true
   if [ "$(cat "$2" 2>/dev/null)" != "$(stamp)" ]; then
-    .venv/bin/python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' \
-      2>/dev/null && .venv/bin/python -m pip --version >/dev/null 2>&1 || make_venv
+    if ! .venv/bin/python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' \
+      2>/dev/null || ! .venv/bin/python -m pip --version >/dev/null 2>&1; then make_venv; fi
     say "installing Python packages into .venv (some minutes the first time) ..."
     # A local CPU build of torch is taken when pip is configured with one (PIP_FIND_LINKS).
     .venv/bin/python -m pip install --quiet --disable-pip-version-check ".[$1]" >&2 || die \
@@ -113,6 +160,8 @@ install_broker() {
     "(Fedora: dnf install rabbitmq-server, macOS: brew install rabbitmq)"
   has_broker || die "RabbitMQ was installed, but its rabbitmq-server is not on the PATH"
 }
+
+if left_behind && can_be_root; then as_root rm -f "$policy"; fi
 
 for part in "$@"; do
   case $part in
