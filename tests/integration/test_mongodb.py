@@ -25,11 +25,13 @@ _TOO_LARGE = 10334  # BSONObjectTooLarge
 class Run:
     """One life of a capture: runs until `done` says so of the changes seen."""
 
-    def __init__(self, place: Place, *, pipeline: str | None = None, **options: Any) -> None:
+    def __init__(
+        self, place: Place, *, pipeline: str | None = None, uri: str | None = None, **options: Any
+    ) -> None:
         self.stopping = threading.Event()
         self.seen: list[CapturedChange] = []
         self.source = MongoChangeStreamSource(
-            place.mongo_uri,
+            uri or place.mongo_uri,
             place.database.name,
             COLLECTIONS,
             f"cdc_{place.name}",
@@ -254,6 +256,31 @@ def splits_when_needed(place: Place) -> None:
     live = [(c.op, c.id) for c in run.until(lambda s: s[-1].id == 4, write) if c.op != "drop"]
     assert live == [("insert", number) for number in (1, 2, 3, 4)]
     assert run.source._built[0]._capture._reader._stream._split
+
+
+def test_changes_of_one_transaction_are_counted_also_after_a_resume_inside_it(
+    place: Place,
+) -> None:
+    """An event that yields no change counts as well: its document was gone by the lookup."""
+    Run(place).until(snapshot_done)
+    database = place.database
+    posts = database.posts
+    with database.client.start_session() as session, session.start_transaction():
+        posts.insert_one({"_id": 1, "content": "x"}, session=session)
+        database.unregistered.insert_one({"_id": 1}, session=session)
+        posts.update_one({"_id": 1}, {"$set": {"content": "y"}}, session=session)
+        posts.delete_one({"_id": 1}, session=session)
+        posts.insert_one({"_id": 2, "content": "x"}, session=session)
+    expected = [("insert", 1, 0), ("delete", 1, 2), ("insert", 2, 3)]
+    for stop_after in (1, 2):
+        stored = place.checkpoints.find_one()
+        assert stored is not None
+        first = Run(place, batch_size=1).until(lambda s, n=stop_after: len(s) == n)  # type: ignore[misc]
+        rest = Run(place).until(lambda s: s[-1].id == 2)
+        both = [*first, *rest]
+        assert [(c.op, c.id, c.ordinal) for c in both] == expected
+        assert len({c.version for c in both}) == 1
+        place.checkpoints.replace_one({"_id": stored["_id"]}, stored)
 
 
 def test_the_plain_connector_gives_a_database(place: Place) -> None:

@@ -3,12 +3,10 @@
 from datetime import datetime, timezone
 from typing import Any
 
-import bson
 import pytest
 from bson import Timestamp
 
 from connectors.mongodb.changes import changes_of, renamed_into
-from connectors.mongodb.sizes import size_of
 from connectors.mongodb.stages import Reassembly
 from connectors.qdrant.requests import bounded
 
@@ -59,14 +57,6 @@ def test_requests_are_bounded_by_count_and_bytes() -> None:
     assert list(bounded(sizes, lambda size: size, max_count=2, max_bytes=8)) == [
         [3, 3], [3], [9], [1],
     ]  # fmt: skip
-
-
-def test_the_size_of_a_document_counts_the_texts_in_it_wherever_they_are() -> None:
-    text = "x" * 1000
-    document = {"_id": 1, "a": text, "b": {"c": text, "d": [text, {"e": [text]}]}, "f": b"1" * 1000}
-    assert 5000 <= size_of(document) <= 5500
-    assert size_of({"numbers": [0.5] * 1000}) >= 8000
-    assert size_of({"picture": bson.Binary(b"1" * 1000, 128), "code": bson.Code("x" * 500)}) >= 1500
 
 
 def test_the_moment_of_a_commit_is_in_milliseconds() -> None:
