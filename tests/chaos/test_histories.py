@@ -539,6 +539,9 @@ class Histories(RuleBasedStateMachine):
 
     partitions = 1
     workers = 1
+    refusing = False
+    """Whether the store refuses some writes. What is torn then is mended by reconciliation, which
+    would hide other defects."""
 
     @initialize(before=st.lists(writes, max_size=3))
     def begin(self, before: list[Any]) -> None:
@@ -617,6 +620,7 @@ class Histories(RuleBasedStateMachine):
     def reconcile(self) -> None:
         self.world.reconcile()
 
+    @precondition(lambda self: self.refusing)
     @rule(queue=queue_numbers, count=few, first=st.integers(0, 8), writes=few)
     def refuse(self, queue: int, count: int, first: int, writes: int) -> None:
         self.world.emit()
@@ -704,6 +708,12 @@ class OfTwoWorkers(Histories):
 
     partitions = 4
     workers = 2
+
+
+class OfARefusingStore(Histories):
+    """Any history of a store that refuses some writes."""
+
+    refusing = True
 
 
 A, SEVEN = ("posts", "a"), ("posts", 7)
@@ -798,6 +808,6 @@ def test_a_snapshot_takes_nothing_away_in_between(begin: Callable[[int], World])
     assert EMBEDDER.encoded - embedded == 1
 
 
-@pytest.mark.parametrize("machine", [Histories, OfFourQueues, OfTwoWorkers])
+@pytest.mark.parametrize("machine", [Histories, OfFourQueues, OfTwoWorkers, OfARefusingStore])
 def test_every_history_converges(machine: type[Histories]) -> None:
     run_state_machine_as_test(machine, settings=SETTINGS)
