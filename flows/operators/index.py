@@ -37,6 +37,7 @@ REMOVALS_PER_WRITE = 64
 RETRIES = 4
 """How often a write is planned anew because points that it updates were deleted meanwhile."""
 
+_MENDING = ("snapshot", "repair")
 _REFUSALS = (ContentRefusedError, PointsGoneError, ValueError)
 
 
@@ -81,8 +82,9 @@ class Indexer:
             if newest[change.key].delivery is not change.delivery
         ]
         # A redelivered change may have been half written by a process that was killed: chunks
-        # can exist that no record names. Everybody else's chunks are named by their record.
-        unsure = {c.key for c in run if c.delivery.redelivered or c.event.op == "repair"}
+        # can exist that no record names. What was read from MongoDB, and not from its changes, is
+        # there to mend what is wrong. Everybody else's chunks are those that their record names.
+        unsure = {c.key for c in run if c.delivery.redelivered or c.event.op in _MENDING}
         return [*superseded, *self._write(list(newest.values()), unsure)]
 
     def _write(

@@ -238,6 +238,15 @@ def test_chunks_of_another_model_are_embedded_again() -> None:
     assert [chunk.payload["content"] for chunk in made.new] == ["a", "b"]
 
 
+@pytest.mark.parametrize("op", ["snapshot", "repair"])
+def test_an_emptied_vector_collection_is_refilled(world: World, op: str) -> None:
+    """The records say that the chunks exist."""
+    world.apply(change("a b", 1))
+    world.client.delete(vectors_of("posts"), list(world.points(vectors_of("posts"))))
+    assert world.apply(change("a b", 2, op=op)) == ["upserted"]
+    assert world.words() == ["a", "b"]
+
+
 def test_duplicates_and_order_converge(world: World) -> None:
     history = [change("a b", 1), change("a c", 2), change(None, 3), change("d", 4)]
     for index in (3, 0, 1, 3, 2, 0):
