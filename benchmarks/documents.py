@@ -5,8 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from benchmarks.place import Place
-from connectors.rabbitmq import queue_names, topology
-from connectors.rabbitmq.sink import Publisher
+from connectors.rabbitmq import RabbitMQPublisher, queue_names, topology
 from examples.corpus import corpus
 from flows.operators.encode import encode
 from flows.operators.prepare import chunk, clean, decode
@@ -69,7 +68,7 @@ def messages(
 
 def publish(place: Place, some: Sequence[Message], partitions: int = 1) -> None:
     """Put messages into the queues of a place, and wait for the confirms."""
-    publisher = Publisher(place.broker, topology(place.queue, partitions))
+    publisher = RabbitMQPublisher(place.broker, topology(place.queue, partitions))
     publisher.start()
     for begin in range(0, len(some), 200):
         publisher.submit(some[begin : begin + 200])

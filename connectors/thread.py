@@ -32,6 +32,7 @@ class ConnectorThread:
         self._work = work
         self._still_s = still_s
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._starting = threading.Lock()
         self._started = False
         self._closing = threading.Event()
         self._failure: Exception | None = None
@@ -40,10 +41,12 @@ class ConnectorThread:
         self._still = 0.0
 
     def start(self) -> None:
-        """Start the work."""
-        self._seen = (self._beats, time.monotonic())
-        self._thread.start()
-        self._started = True
+        """Start the work, unless that was done before."""
+        with self._starting:
+            if not self._started:
+                self._seen = (self._beats, time.monotonic())
+                self._thread.start()
+                self._started = True
 
     def beat(self) -> None:
         """Note progress; called by the work itself."""

@@ -7,19 +7,18 @@ Run it with `python -m bytewax.run flows.cdc`.
 """
 
 import threading
-from typing import Any
 
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 from bytewax.inputs import Source
-from bytewax.outputs import Sink
 
 from connectors.mongodb import MongoChangeStreamSource, pipeline_name
-from connectors.rabbitmq import RabbitMQSink, dead_letter_queue, queue_names, topology
+from connectors.rabbitmq import RabbitMQPublisher, dead_letter_queue, queue_names, topology
+from flows.finishing import finishing
 from flows.lifecycle import StopSignal, collect_rarely, drain_on_signals, one_line_errors
 from flows.operators.attempt import attempt, bury
 from flows.operators.encode import encode, removal, unencodable
-from flows.operators.publish import publish
+from flows.operators.publish import Submit, publish
 from flows.recovery import check_recovery
 from flows.settings import Settings
 from models import DOCUMENT_TYPES, CapturedChange
@@ -30,7 +29,7 @@ def capture(
     changes: Source[CapturedChange],
     queue: str,
     partitions: int,
-    messages: Sink[Any],
+    submit: Submit,
 ) -> None:
     """Add the capture side to a dataflow."""
     changed = op.input("mongodb_change_stream", flow, changes)
@@ -38,33 +37,36 @@ def capture(
     encoded = attempt("encode", changed, encode(queues), unencodable, removal(queues))
     upserts = op.flatten("messages", encoded.oks)
     dead = op.map("unencodable", encoded.errs, bury(dead_letter_queue(queue)))
-    publish("publish_to_rabbitmq", op.merge("outgoing", upserts, dead), messages)
+    publish("publish_to_rabbitmq", op.merge("outgoing", upserts, dead), submit)
 
 
 def build(
     changes: Source[CapturedChange],
-    messages: Sink[Any],
+    submit: Submit,
     queue: str = "default",
     partitions: int = 1,
 ) -> Dataflow:
     """The capture dataflow.
 
     :param changes: the change stream
-    :param messages: takes (queue, message) pairs
+    :param submit: takes messages; see `flows.operators.publish`
     """
     flow = Dataflow("cdc")
-    capture(flow, changes, queue, partitions, messages)
+    capture(flow, changes, queue, partitions, submit)
     return flow
 
 
-def source(settings: Settings, stopping: threading.Event) -> MongoChangeStreamSource:
-    """The change stream that the settings name."""
+def source(
+    settings: Settings, stopping: threading.Event, messages: RabbitMQPublisher
+) -> MongoChangeStreamSource:
+    """The change stream that the settings name; `messages` publishes what is made of it."""
     return MongoChangeStreamSource(
         settings.mongo_uri,
         settings.mongo_database,
         tuple(DOCUMENT_TYPES),
         settings.mongo_checkpoint_database,
         pipeline_name(settings.mongo_database, settings.rabbitmq.virtual_host, settings.queue),
+        publisher=messages,
         snapshot=settings.cdc_snapshot,
         on_lost_history=settings.cdc_on_lost_history,
         propagate_drops=settings.cdc_propagate_drops,
@@ -72,9 +74,9 @@ def source(settings: Settings, stopping: threading.Event) -> MongoChangeStreamSo
     )
 
 
-def sink(settings: Settings) -> RabbitMQSink:
-    """The broker that the settings name."""
-    return RabbitMQSink(settings.rabbitmq, topology(settings.queue, settings.partitions))
+def publisher(settings: Settings) -> RabbitMQPublisher:
+    """A publisher to the broker that the settings name."""
+    return RabbitMQPublisher(settings.rabbitmq, topology(settings.queue, settings.partitions))
 
 
 def flow() -> Dataflow:
@@ -84,14 +86,9 @@ def flow() -> Dataflow:
     settings.configure_logging()
     collect_rarely()
     stopping = StopSignal()
-    changes = source(settings, stopping)
-    messages = sink(settings)
+    messages = publisher(settings)
+    changes = source(settings, stopping, messages)
     with one_line_errors():
         check_recovery("mongodb_change_stream", changes.list_parts())
-
-    def finish() -> None:
-        messages.check()
-        changes.finish()
-
-    drain_on_signals(stopping, finish)
-    return build(changes, messages, settings.queue, settings.partitions)
+    drain_on_signals(stopping, finishing(changes), messages.close)
+    return build(changes, messages.submit, settings.queue, settings.partitions)

@@ -10,16 +10,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 from bytewax.inputs import Source
-from bytewax.outputs import Sink
 
 from connectors.qdrant import QdrantStore, open_client
 from connectors.rabbitmq import (
-    RabbitMQSink,
+    RabbitMQPublisher,
     RabbitMQSource,
     dead_letter_queue,
     queue_names,
@@ -27,12 +25,13 @@ from connectors.rabbitmq import (
 )
 from flows.embedding.embedder import ChunkingEmbedder, Embedder, lazily
 from flows.embedding.precision import names_of_the_model
+from flows.finishing import finishing, in_turn
 from flows.lifecycle import StopSignal, collect_rarely, drain_on_signals, one_line_errors
 from flows.operators.attempt import attempt, bury
 from flows.operators.index import Indexer, IndexStep
 from flows.operators.index import index as index_step
 from flows.operators.prepare import chunk, clean, dead_at, decode, retract, undecodable
-from flows.operators.publish import publish
+from flows.operators.publish import Submit, publish
 from flows.operators.write import Indexed
 from flows.recovery import check_recovery
 from flows.settings import Settings
@@ -52,7 +51,7 @@ def features(
     chunker: Callable[[], Chunker],
     indexer: IndexStep,
     queue: str,
-    dead_letters: Sink[Any],
+    submit: Submit,
 ) -> None:
     """Add the features side to a dataflow."""
     delivered = op.input("rabbitmq_queue", flow, deliveries)
@@ -62,14 +61,14 @@ def features(
     indexed = index_step("embed_into_qdrant", chunked.oks, indexer)
     dead = op.merge("failed", decoded.errs, cleaned.errs, chunked.errs, indexed.errs)
     letters = op.map("dead_letters", dead, bury(dead_letter_queue(queue)))
-    publish("publish_dead_letters", letters, dead_letters)
+    publish("publish_dead_letters", letters, submit)
 
 
 def build(
     deliveries: Source[Delivery],
     chunker: Callable[[], Chunker],
     indexer: IndexStep,
-    dead_letters: Sink[Any],
+    submit: Submit,
     queue: str = "default",
 ) -> Dataflow:
     """The features dataflow.
@@ -77,10 +76,10 @@ def build(
     :param deliveries: messages, see `models.ChangeEvent`
     :param chunker: called for the chunker when the first document arrives
     :param indexer: reads, embeds and writes a batch
-    :param dead_letters: takes (queue, message) pairs
+    :param submit: takes dead letters; see `flows.operators.publish`
     """
     flow = Dataflow("features")
-    features(flow, deliveries, chunker, indexer, queue, dead_letters)
+    features(flow, deliveries, chunker, indexer, queue, submit)
     return flow
 
 
@@ -150,15 +149,19 @@ def _say_what_searches_miss(chunks: Mapping[str, int], model: str) -> None:
 
 
 def source(
-    settings: Settings, stopping: threading.Event, before_consuming: Callable[[], None]
+    settings: Settings,
+    stopping: threading.Event,
+    before_consuming: Callable[[], None],
+    dead_letters: RabbitMQPublisher,
 ) -> RabbitMQSource:
-    """The queues that the settings name.
+    """The queues that the settings name; `dead_letters` publishes what fails of them.
 
     :raises ConfigurationError: the recovery directory remembers other queues
     """
     deliveries = RabbitMQSource(
         settings.rabbitmq,
         settings.queue,
+        dead_letters,
         settings.partitions,
         settings.prefetch,
         before_consuming=before_consuming,
@@ -168,19 +171,22 @@ def source(
     return deliveries
 
 
+def publisher(settings: Settings) -> RabbitMQPublisher:
+    """A publisher of dead letters to the broker that the settings name."""
+    queues = topology(settings.queue, settings.partitions)
+    return RabbitMQPublisher(settings.rabbitmq, queues, name="dead-letters")
+
+
 def assemble(settings: Settings, model_and_store: ModelAndStore) -> Dataflow:
     """The dataflow from the real broker to a model and a store; a signal ends it."""
     collect_rarely()
     stopping = StopSignal()
-    deliveries = source(settings, stopping, model_and_store.load)
-    dead_letters = RabbitMQSink(settings.rabbitmq, topology(settings.queue, settings.partitions))
-
-    def finish() -> None:
-        dead_letters.check()
-        deliveries.finish()
-
-    drain_on_signals(stopping, finish, model_and_store.close)
-    return build(deliveries, model_and_store.chunker, model_and_store, dead_letters, settings.queue)
+    letters = publisher(settings)
+    deliveries = source(settings, stopping, model_and_store.load, letters)
+    drain_on_signals(stopping, finishing(deliveries), in_turn(letters.close, model_and_store.close))
+    return build(
+        deliveries, model_and_store.chunker, model_and_store, letters.submit, settings.queue
+    )
 
 
 def flow() -> Dataflow:

@@ -4,16 +4,16 @@ change stream → encode → queue → decode → clean → chunk → index
 """
 
 from collections.abc import Callable
-from typing import Any
 
 from bytewax.dataflow import Dataflow
 from bytewax.inputs import Source
-from bytewax.outputs import Sink
 
 from flows import cdc
 from flows import features as features_flow
+from flows.finishing import finishing, in_turn
 from flows.lifecycle import StopSignal, collect_rarely, drain_on_signals, one_line_errors
 from flows.operators.index import IndexStep
+from flows.operators.publish import Submit
 from flows.settings import Settings
 from flows.text.chunk import Chunker
 from models import CapturedChange, Delivery
@@ -24,14 +24,15 @@ def build(
     deliveries: Source[Delivery],
     chunker: Callable[[], Chunker],
     indexer: IndexStep,
-    messages: Sink[Any],
+    submit: Submit,
+    submit_dead_letters: Submit,
     queue: str = "default",
     partitions: int = 1,
 ) -> Dataflow:
     """The whole pipeline; see `flows.cdc.build` and `flows.features.build`."""
     flow = Dataflow("pipeline")
-    cdc.capture(flow, changes, queue, partitions, messages)
-    features_flow.features(flow, deliveries, chunker, indexer, queue, messages)
+    cdc.capture(flow, changes, queue, partitions, submit)
+    features_flow.features(flow, deliveries, chunker, indexer, queue, submit_dead_letters)
     return flow
 
 
@@ -43,22 +44,22 @@ def flow() -> Dataflow:
         settings = Settings.from_env()
         settings.configure_logging()
         model_and_store = features_flow.ModelAndStore(settings)
-        changes = cdc.source(settings, stopping)
-        deliveries = features_flow.source(settings, stopping, model_and_store.load)
-    messages = cdc.sink(settings)
-
-    def finish() -> None:
-        messages.check()
-        changes.finish()
-        deliveries.finish()
-
-    drain_on_signals(stopping, finish, model_and_store.close)
+        # One for each side: consuming goes on while an alarm of the broker holds the changes back.
+        messages, letters = cdc.publisher(settings), features_flow.publisher(settings)
+        changes = cdc.source(settings, stopping, messages)
+        deliveries = features_flow.source(settings, stopping, model_and_store.load, letters)
+    drain_on_signals(
+        stopping,
+        finishing(changes, deliveries),
+        in_turn(messages.close, letters.close, model_and_store.close),
+    )
     return build(
         changes,
         deliveries,
         model_and_store.chunker,
         model_and_store,
-        messages,
+        messages.submit,
+        letters.submit,
         settings.queue,
         settings.partitions,
     )

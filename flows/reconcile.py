@@ -41,7 +41,7 @@ from connectors.qdrant import (
     open_reader,
     scan_points,
 )
-from connectors.rabbitmq import RabbitMQConnection, RabbitMQSink, queue_names, topology
+from connectors.rabbitmq import RabbitMQConnection, RabbitMQPublisher, queue_names, topology
 from connectors.scan import ScanSource
 from flows.embedding.embedder import ChunkingEmbedder, Embedder
 from flows.lifecycle import one_line_errors
@@ -49,7 +49,7 @@ from flows.logs import complain, say
 from flows.operators.attempt import attempt
 from flows.operators.judge import Expected, Finding, Sides, expected, gather, judge
 from flows.operators.prepare import chunk, clean, decode
-from flows.operators.publish import publish
+from flows.operators.publish import Submit, publish
 from flows.settings import Settings
 from flows.text.chunk import Chunker
 from models import (
@@ -76,7 +76,7 @@ def build(
     points: Source[Any],
     chunker: Callable[[], Chunker],
     model: str,
-    repairs: Sink[Any],
+    submit: Submit,
     report: Sink[Any],
     repair: Callable[[Finding], Message | None],
 ) -> Dataflow:
@@ -85,7 +85,7 @@ def build(
     :param documents: every document in MongoDB
     :param points: every point in the store, see `connectors.scan.scan_points`
     :param model: name of the embedder
-    :param repairs: takes (queue, message) pairs
+    :param submit: takes repairs; see `flows.operators.publish`
     :param report: takes (kind, finding) pairs
     :param repair: makes the message that repairs a finding, if any is needed
     """
@@ -106,7 +106,7 @@ def build(
     sides = op.merge("both_sides", wanted.oks, stored)
     joined = op.fold_final("join", sides, Sides, gather)
     findings = op.filter_map("judge", joined, judge_sides)
-    publish("publish_repairs", op.filter_map("repair", findings, repair), repairs)
+    publish("publish_repairs", op.filter_map("repair", findings, repair), submit)
     unusable = op.map("unusable", wanted.errs, lambda letter: ("unusable", letter))
     reported = op.map("as_line", findings, lambda finding: (finding.kind, finding))
     op.output("report", op.merge("all_lines", reported, unusable), report)
@@ -146,18 +146,6 @@ class _ReportPartition(StatefulSinkPartition[Any, None]):
         return None
 
 
-class Nowhere(FixedPartitionedSink[Any, None]):
-    """Takes repairs where only a report is wanted."""
-
-    def list_parts(self) -> list[str]:
-        """One place."""
-        return ["nowhere"]
-
-    def build_part(self, step_id: str, for_part: str, resume_state: None) -> "_ReportPartition":
-        """A report that nobody reads."""
-        return _ReportPartition(Report())
-
-
 def flow() -> Dataflow:
     """The dataflow that `bytewax.run` runs, from the environment."""
     with one_line_errors():
@@ -181,6 +169,8 @@ class Run:
             settings.embedding_model, settings.embedding_device, settings.embedding_precision
         )
         self._report = Report()
+        queues = topology(settings.queue, settings.partitions)
+        self._publisher = RabbitMQPublisher(settings.rabbitmq, queues)
 
     def begin(self) -> Dataflow:
         """The dataflow; when it has run, this process goes on to check the repairs and exits.
@@ -208,16 +198,19 @@ class Run:
         except STORE_ERRORS as error:
             raise ConfigurationError(f"Qdrant is unreachable: {one_line(error)}") from error
         chunker = Chunker(self._embedder.tokenizer, self._embedder.max_tokens)
-        sink = RabbitMQSink(settings.rabbitmq, topology(settings.queue, settings.partitions))
         return build(
             ScanSource(lambda: scan_documents(mongo, settings.mongo_database, DOCUMENT_TYPES, now)),
             ScanSource(lambda: scan_points(store, DOCUMENT_TYPES, names)),
             lambda: chunker,
             self._embedder.name,
-            sink if repair else Nowhere(),
+            self._submit if repair else lambda _repairs: None,
             report,
             partial(self._repair, mongo, now),
         )
+
+    def _submit(self, repairs: list[Message]) -> None:
+        self._publisher.start()
+        self._publisher.submit(repairs)
 
     def _repair(
         self, client: "MongoClient[dict[str, Any]]", now: Timestamp, finding: Finding
@@ -271,6 +264,8 @@ class Run:
         if not self._settings.reconcile_repair:
             say("nothing was repaired, since RECONCILE_REPAIR=false")
             return True
+        self._publisher.flush()
+        self._publisher.close()
         if not self._consumed():
             say(f"{found} repairs wait in the queue: they are applied once features runs")
             return True

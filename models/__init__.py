@@ -3,7 +3,7 @@
 from models.chunks import Chunk
 from models.dead_letters import DeadLetter
 from models.documents import DOCUMENT_TYPES, Article, Document, Post, Repository, Section
-from models.events import CapturedChange, ChangeEvent, Delivery, Message
+from models.events import CapturedChange, ChangeEvent, Delivery, Message, Receipt
 from models.identity import entry_id_of, record_id
 from models.version import MAX_ORDINAL, Version
 
@@ -19,6 +19,7 @@ __all__ = [
     "Document",
     "Message",
     "Post",
+    "Receipt",
     "Repository",
     "Section",
     "Version",

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from models.events import Delivery, Message
+from models.events import Delivery, Message, Receipt
 from models.shown import shown
 from models.version import Version
 
@@ -37,11 +37,20 @@ class DeadLetter:
     """As read; a replay carries it, so that it cannot overwrite something newer."""
     foreign: bool = False
     """As of the change event; a replay carries it, too."""
+    receipt: Receipt | None = None
+    """The delivery that waits until this letter is safe."""
 
     @classmethod
     def of(cls, delivery: Delivery, stage: str, error: BaseException) -> "DeadLetter":
         """The dead letter of a consumed message."""
-        return cls(delivery.body, stage, describe(error), delivery.queue, dict(delivery.headers))
+        return cls(
+            delivery.body,
+            stage,
+            describe(error),
+            delivery.queue,
+            dict(delivery.headers),
+            receipt=delivery.receipt,
+        )
 
     def to_message(self, queue: str) -> Message:
         """Its AMQP form for the dead-letter queue named `queue`."""
@@ -60,7 +69,9 @@ class DeadLetter:
         if self.foreign:
             own["foreign"] = True
         headers = {**_carried(self.headers), **own}
-        return Message(queue=queue, body=self.body, headers=headers, type="dead_letter")
+        return Message(
+            queue=queue, body=self.body, headers=headers, type="dead_letter", receipt=self.receipt
+        )
 
 
 def describe(error: BaseException) -> str:

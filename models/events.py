@@ -36,6 +36,15 @@ class CapturedChange(NamedTuple):
     """Place among the changes of the same cluster time, which those of one transaction share."""
 
 
+class Receipt(NamedTuple):
+    """Names one delivery to whoever may acknowledge it."""
+
+    queue: str
+    channel: int
+    """Which channel of its consumer it came by: the tag of another one means nothing."""
+    tag: int
+
+
 class Message(NamedTuple):
     """An AMQP message to be published, persistent and mandatory, to a queue by its name."""
 
@@ -45,6 +54,8 @@ class Message(NamedTuple):
     type: str = ""
     """AMQP property `type`: the operation."""
     message_id: str = ""
+    receipt: Receipt | None = None
+    """The delivery of which this was made; acknowledged after this is confirmed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +69,8 @@ class Delivery:
     """The broker gave it out before: what that attempt wrote is unknown."""
     received_ms: int = 0
     """Wall clock of its arrival in milliseconds since 1970."""
+    receipt: Receipt | None = None
+    """What acknowledges it; None where nothing does."""
 
 
 class ChangeEvent(NamedTuple):

@@ -2,9 +2,10 @@
 
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from pymongo import MongoClient
@@ -17,13 +18,41 @@ from models import CapturedChange
 _IDLE_COMMIT_S = 10.0
 
 
+class Publisher(Protocol):
+    """Where the messages go that are made of the changes, without making anybody wait."""
+
+    @property
+    def submitted(self) -> int:
+        """How many messages it was given so far."""
+        ...
+
+    @property
+    def confirmed(self) -> int:
+        """How many of these, counted from the first without a gap, are safe."""
+        ...
+
+    @property
+    def has_room(self) -> bool:
+        """Whether more is welcome."""
+        ...
+
+    def start(self) -> None:
+        """Connect; nothing, if that was done before."""
+        ...
+
+    def check(self) -> None:
+        """Raise what keeps it from ever publishing."""
+        ...
+
+
 class MongoChangeStreamSource(FixedPartitionedSource[CapturedChange, None]):
     """What is in the registered collections, then every change of them.
 
     Parallelism: one partition, since one change stream on the database is one total order.
     Delivery: at least once; the position is stored in `checkpoint_database` when an epoch is
-    closed, that is, when everything up to it has passed every output. After a resume: the changes
-    of the epochs that were not closed come again, in the same order with the same versions; a
+    closed, that is, when everything up to it has passed every output, and when `publisher` has
+    confirmed everything that was submitted until then. After a resume: the changes of the epochs
+    of which that is not true come again, in the same order with the same versions; a
     snapshot goes on behind the last row of a closed epoch. A recovery directory adds nothing and
     costs nothing: the position lives in MongoDB.
 
@@ -31,6 +60,8 @@ class MongoChangeStreamSource(FixedPartitionedSource[CapturedChange, None]):
     :param database: the database to watch
     :param collections: its registered collections
     :param checkpoint_database: another database on the same server
+    :param publisher: takes what is made of the changes, on the worker that made it; while it is
+        full, no change is handed on
     :param snapshot: `initial` reads what is there when nothing is stored yet, `always` at every
         start, `never` begins with the changes from now on
     :param on_lost_history: `resnapshot` or `fail`
@@ -47,6 +78,7 @@ class MongoChangeStreamSource(FixedPartitionedSource[CapturedChange, None]):
         checkpoint_database: str,
         pipeline: str,
         *,
+        publisher: Publisher,
         snapshot: str = "initial",
         on_lost_history: str = "resnapshot",
         propagate_drops: bool = True,
@@ -64,6 +96,7 @@ class MongoChangeStreamSource(FixedPartitionedSource[CapturedChange, None]):
             on_lost_history=on_lost_history,
             propagate_drops=propagate_drops,
         )
+        self._publisher = publisher
         self._stopping = stopping or threading.Event()
         self._batch = (batch_size, batch_bytes)
         self._built: list[_Partition] = []
@@ -78,18 +111,26 @@ class MongoChangeStreamSource(FixedPartitionedSource[CapturedChange, None]):
         """Start reading."""
         capture = Capture(self._connect, self._captured)
         capture.start()
-        partition = _Partition(capture, self._stopping, *self._batch)
+        self._publisher.start()
+        partition = _Partition(capture, self._publisher, self._stopping, *self._batch)
         self._built.append(partition)
         return partition
 
-    def finish(self) -> None:
-        """Store the position behind the last epoch, and disconnect.
+    def finish(self) -> bool:
+        """Store the position of what is confirmed by now; whether that was all of it.
 
         To be called when the dataflow has run to its end without an error, and only then: at that
         moment everything that was handed on has passed every output.
+
+        :raises ConnectorFailedError: what is left cannot be confirmed any more
         """
+        finished = [partition.finish() for partition in self._built]
+        return all(finished)
+
+    def close(self) -> None:
+        """Store the last position, and disconnect. Never raises."""
         for partition in self._built:
-            partition.finish()
+            partition.disconnect()
 
     def _connect(self) -> "MongoClient[dict[str, Any]]":
         return MongoClient(
@@ -99,24 +140,33 @@ class MongoChangeStreamSource(FixedPartitionedSource[CapturedChange, None]):
 
 class _Partition(StatefulSourcePartition[CapturedChange, None]):
     def __init__(
-        self, capture: Capture, stopping: threading.Event, max_count: int, max_bytes: int
+        self,
+        capture: Capture,
+        publisher: Publisher,
+        stopping: threading.Event,
+        max_count: int,
+        max_bytes: int,
     ) -> None:
         self._capture = capture
+        self._publisher = publisher
         self._stopping = stopping
         self._limits = (max_count, max_bytes)
         self._handed_on: Position | None = None
         self._closing: Position | None = None
+        self._closed: deque[tuple[int, Position]] = deque()
         self._changes = 0
         self._committed_at = 0.0
         self._pace = Pace()
 
     def next_batch(self) -> list[CapturedChange]:
-        # The first call behind snapshot() of an epoch runs when everything handed on up to that
-        # snapshot has passed every output: the one safe moment to store the position.
-        self._commit_closed()
+        # The first call after snapshot() of an epoch runs when everything handed on up to that
+        # snapshot has passed every output: its messages have all been submitted, and no other.
+        self._close_epoch()
+        self._commit_confirmed()
+        self._publisher.check()
         if self._stopping.is_set():
             raise StopIteration
-        entries = self._capture.take(*self._limits)
+        entries = self._capture.take(*self._limits) if self._publisher.has_room else []
         if entries:
             self._handed_on = entries[-1][1]
         changes = [change for change, _ in entries if change is not None]
@@ -136,13 +186,31 @@ class _Partition(StatefulSourcePartition[CapturedChange, None]):
             self._closing, self._handed_on = self._handed_on, None
             self._changes = 0
 
-    def finish(self) -> None:
+    def finish(self) -> bool:
         self._closing = self._handed_on or self._closing
-        self._commit_closed()
+        self._handed_on = None
+        self._close_epoch()
+        self._commit_confirmed()
+        if self._closed:
+            self._publisher.check()
+        return not self._closed
+
+    def disconnect(self) -> None:
         self._capture.close()
 
-    def _commit_closed(self) -> None:
+    def _close_epoch(self) -> None:
         if self._closing is not None:
-            self._capture.commit(self._closing)
+            submitted = self._publisher.submitted
+            if self._closed and self._closed[-1][0] == submitted:
+                self._closed.pop()
+            self._closed.append((submitted, self._closing))
             self._committed_at = time.monotonic()
             self._closing = None
+
+    def _commit_confirmed(self) -> None:
+        confirmed = self._publisher.confirmed
+        position = None
+        while self._closed and self._closed[0][0] <= confirmed:
+            _, position = self._closed.popleft()
+        if position is not None:
+            self._capture.commit(position)

@@ -3,9 +3,8 @@
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
-from functools import lru_cache
 from typing import Any
 
 import pika
@@ -16,10 +15,9 @@ from pika.exceptions import (
     ConnectionClosedByClient,
     ConnectionWrongStateError,
 )
-from pika.frame import Body, Header, Method
-from pika.spec import Basic
 
 from connectors.patience import Backoff, Patience
+from connectors.rabbitmq.frames import JoiningConnection
 from connectors.thread import ConnectorThread
 from models.errors import ConfigurationError
 
@@ -27,44 +25,6 @@ _PRECONDITION_FAILED = 406
 _BEAT_S = 5.0
 _UNANSWERED_S = 60.0
 _STILL_S = 300.0
-
-_JOINED_BYTES = 2**17
-
-
-@lru_cache(maxsize=1024)
-def _publish_frame(channel_number: int, queue: str) -> bytes:
-    method = Basic.Publish(exchange="", routing_key=queue, mandatory=True)
-    marshaled: bytes = Method(channel_number, method).marshal()
-    return marshaled
-
-
-class JoiningConnection(pika.SelectConnection):  # type: ignore[misc]  # pika has no types
-    """Publishes many messages with few system calls.
-
-    Pika makes three for each message, and gives up the interpreter's lock for each of them.
-    """
-
-    def publish(
-        self, channel_number: int, messages: Iterable[tuple[str, bytes, pika.BasicProperties]]
-    ) -> None:
-        """Publish to queues by their names, mandatory, in order.
-
-        :param messages: queue, body and properties of each
-        """
-        frames: list[bytes] = []
-        joined = 0
-        for queue, body, properties in messages:
-            frames.append(_publish_frame(channel_number, queue))
-            frames.append(Header(channel_number, len(body), properties).marshal())
-            for begin in range(0, len(body), self._body_max_length):
-                part = body[begin : begin + self._body_max_length]
-                frames.append(Body(channel_number, part).marshal())
-            joined += len(body)
-            if joined > _JOINED_BYTES:
-                self._output_marshaled_frames([b"".join(frames)])
-                frames, joined = [], 0
-        if frames:
-            self._output_marshaled_frames([b"".join(frames)])
 
 
 class Link(ABC):
@@ -87,7 +47,7 @@ class Link(ABC):
         self._is_ready = False
 
     def start(self) -> None:
-        """Start connecting, without waiting for it."""
+        """Start connecting, without waiting for it; nothing, if that was done before."""
         self._thread.start()
 
     @abstractmethod
@@ -106,9 +66,12 @@ class Link(ABC):
             with suppress(ConnectionWrongStateError, RuntimeError, OSError):
                 connection.ioloop.add_callback_threadsafe(callback)
 
-    def ready(self) -> None:
-        """To be called when the channel can do its work: only then is the broker back."""
+    def answered(self) -> None:
+        """To be called when the broker has done what was asked of a new channel."""
         self._is_ready = True
+
+    def well(self) -> None:
+        """To be called when the channel does its work: only then is the broker back."""
         self._backoff.reset()
         self._patience.back()
 

@@ -1,18 +1,50 @@
-"""`publish`: messages into a sink, keyed by their queue."""
+"""`publish`: messages to a publisher, on the worker that made them."""
 
-from typing import Any
+# On Python 3.10 Bytewax cannot read collections.abc.Callable in an operator's signature.
+from typing import Any, Callable  # noqa: UP035
 
 import bytewax.operators as op
 from bytewax.dataflow import Stream, operator
-from bytewax.outputs import Sink
+from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from models import Message
 
+Submit = Callable[[list[Message]], None]
+"""Takes messages and returns at once; who made them asks later whether they are confirmed."""
+
 
 @operator
-def publish(step_id: str, up: Stream[Message], sink: Sink[Any]) -> None:
-    """End a stream of messages in a sink.
+def publish(step_id: str, up: Stream[Message], submit: Submit) -> None:
+    """Hand messages to the publisher of this process, and end the dataflow after that.
 
-    :param sink: takes (queue, message) pairs
+    A sink could be in another process of a Bytewax cluster than the source that has to know what
+    is confirmed. What is handed over here has been handed over when its epoch is closed, with and
+    without a recovery directory, since the empty sink after it is a partitioned one.
+
+    :param submit: takes each batch
     """
-    op.output("broker", op.key_on("by_queue", up, lambda message: message.queue), sink)
+
+    def hand_over(messages: list[Message]) -> list[Any]:
+        submit(messages)
+        return []
+
+    nothing = op.key_on("key", op.flat_map_batch("submit", up, hand_over), str)
+    op.output("submitted", nothing, _End())
+
+
+class _End(FixedPartitionedSink[Any, None]):
+    """Where a dataflow ends: nothing arrives here, and an epoch is closed when that is certain."""
+
+    def list_parts(self) -> list[str]:
+        return ["end"]
+
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> "_EndPartition":
+        return _EndPartition()
+
+
+class _EndPartition(StatefulSinkPartition[Any, None]):
+    def write_batch(self, values: list[Any]) -> None:
+        """Nothing arrives."""
+
+    def snapshot(self) -> None:
+        """Nothing is kept."""

@@ -9,7 +9,7 @@ from typing import Any
 import bson
 import pika
 import pytest
-from bytewax.testing import TestingSink, TestingSource, run_main
+from bytewax.testing import TestingSource, run_main
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from qdrant_client import QdrantClient
@@ -51,16 +51,16 @@ class Store:
 
     def run(self, deliveries: list[Delivery], batch_size: int = 1000) -> list[Message]:
         """The dead letters."""
-        dead: list[tuple[str, Message]] = []
+        dead: list[Message] = []
         flow = features.build(
             TestingSource(deliveries, batch_size),
             CHUNKER,
             Indexer(self.store, EMBEDDER),
-            TestingSink(dead),
+            dead.extend,
         )
         run_main(flow, epoch_interval=timedelta(0))  # type: ignore[no-untyped-call]
-        assert {queue for queue, _ in dead} <= {"default.dlq"}
-        return [message for _, message in dead]
+        assert {message.queue for message in dead} <= {"default.dlq"}
+        return dead
 
     def documents(self) -> set[tuple[str, str]]:
         """Who is stored; fails where anything is stored that is not wholly somebody's own."""
@@ -193,11 +193,9 @@ def captured(document: dict[str, Any], op: str = "insert") -> list[Message]:
     )
     read = bson.decode(bson.encode(document), codec)
     change = CapturedChange(op, "posts", VERSION, read["_id"], None if op == "delete" else read)
-    out: list[tuple[str, Message]] = []
-    flow = cdc.build(TestingSource([change]), TestingSink(out))
-    run_main(flow, epoch_interval=timedelta(0))  # type: ignore[no-untyped-call]
-    assert all(queue == message.queue for queue, message in out)
-    return [message for _, message in out]
+    out: list[Message] = []
+    run_main(cdc.build(TestingSource([change]), out.extend), epoch_interval=timedelta(0))  # type: ignore[no-untyped-call]
+    return out
 
 
 def follow(store: Store, document: dict[str, Any]) -> set[tuple[str, str]]:

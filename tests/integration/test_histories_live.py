@@ -11,12 +11,13 @@ from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
 from connectors.mongodb import MongoChangeStreamSource
-from connectors.rabbitmq import RabbitMQSettings, RabbitMQSource, topology
+from connectors.rabbitmq import RabbitMQPublisher, RabbitMQSettings, RabbitMQSource, topology
 from models import CapturedChange, Delivery
 from tests.conftest import Place
 from tests.hashing import HashingEmbedder
 from tests.oracle import wait_in_sync
 from tests.processes import FlowProcess
+from tests.publishing import NothingToPublish
 
 TYPES = ("posts", "articles", "repositories")
 WORDS = ["one", "two", "three", "four", "five", "six", "seven"]
@@ -127,7 +128,8 @@ class Consumed:
     """One life of a consumer: takes what comes, and dies without acknowledging."""
 
     def __init__(self, settings: RabbitMQSettings, queue: str) -> None:
-        self.source = RabbitMQSource(settings, queue)
+        letters = RabbitMQPublisher(settings, topology(queue))
+        self.source = RabbitMQSource(settings, queue, letters)
 
     def live_and_die(self, expected: int) -> list[Delivery]:
         partition: Any = self.source.build_part("in", self.source.list_parts()[0], None)
@@ -137,13 +139,19 @@ class Consumed:
             taken += partition.next_batch()
             time.sleep(0.02)
         partition._consumer.close()
+        partition._dead_letters.close()
         return taken
 
 
 def test_a_rename_into_place_is_read_once(place: Place) -> None:
     place.database.drafts.insert_one({"_id": 1, "content": "x"})
     source = MongoChangeStreamSource(
-        place.mongo_uri, place.database.name, TYPES, f"cdc_{place.name}", place.pipeline
+        place.mongo_uri,
+        place.database.name,
+        TYPES,
+        f"cdc_{place.name}",
+        place.pipeline,
+        publisher=NothingToPublish(),
     )
     partition = source.build_part("in", "changes", None)
     seen: list[CapturedChange] = []
@@ -157,7 +165,8 @@ def test_a_rename_into_place_is_read_once(place: Place) -> None:
     read(1)
     place.database.drafts.rename("posts")
     read(2)
-    source.finish()
+    assert source.finish()
+    source.close()
     assert [change.id for change in seen if change.op == "snapshot"] == [1]
 
 

@@ -17,6 +17,7 @@ from connectors.mongodb import MongoChangeStreamSource, MongoDatabaseConnector
 from models import MAX_ORDINAL, CapturedChange
 from ops.mongo_server import MongoServer
 from tests.conftest import Place
+from tests.publishing import NothingToPublish
 
 COLLECTIONS = ("posts", "articles")
 _TOO_LARGE = 10334  # BSONObjectTooLarge
@@ -36,6 +37,7 @@ class Run:
             COLLECTIONS,
             f"cdc_{place.name}",
             pipeline or place.pipeline,
+            publisher=NothingToPublish(),
             stopping=self.stopping,
             **options,
         )
@@ -60,7 +62,8 @@ class Run:
         run_main(flow, epoch_interval=timedelta(milliseconds=20))
         watchdog.cancel()
         if finish:
-            self.source.finish()
+            assert self.source.finish()
+            self.source.close()
         else:
             for partition in self.source._built:
                 partition._capture.close()

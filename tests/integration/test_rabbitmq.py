@@ -3,33 +3,33 @@
 import threading
 import time
 from datetime import timedelta
-from typing import Any
 
 import bytewax.operators as op
 import pika
 import pytest
 from bytewax.dataflow import Dataflow
-from bytewax.testing import TestingSource, run_main
+from bytewax.testing import run_main
 
 from connectors.rabbitmq import (
     RabbitMQConnection,
+    RabbitMQPublisher,
     RabbitMQSettings,
-    RabbitMQSink,
     RabbitMQSource,
     publish_to_rabbitmq,
     topology,
 )
+from flows.operators.publish import publish as publish_step
 from models import Delivery, Message
 from tests.conftest import Place
 
 
 def publish(place: Place, messages: list[Message]) -> None:
-    flow = Dataflow("publish")
-    numbered = op.input("in", flow, TestingSource([("q", m) for m in messages], batch_size=50))
-    sink = RabbitMQSink(place.rabbitmq, topology(place.queue), window=64)
-    op.output("out", numbered, sink)
-    run_main(flow, epoch_interval=timedelta(0))
-    sink.check()
+    publisher = RabbitMQPublisher(place.rabbitmq, topology(place.queue), window=64)
+    publisher.start()
+    for begin in range(0, len(messages), 50):
+        publisher.submit(messages[begin : begin + 50])
+    publisher.flush()
+    publisher.close()
 
 
 def consume(
@@ -37,7 +37,10 @@ def consume(
 ) -> list[Delivery]:
     """Run a dataflow until `count` messages have come."""
     stopping = threading.Event()
-    source = RabbitMQSource(place.rabbitmq, place.queue, prefetch=prefetch, stopping=stopping)
+    letters = RabbitMQPublisher(place.rabbitmq, topology(place.queue))
+    source = RabbitMQSource(
+        place.rabbitmq, place.queue, letters, prefetch=prefetch, stopping=stopping
+    )
     seen: list[Delivery] = []
 
     def collect(delivery: Delivery) -> Delivery:
@@ -48,17 +51,15 @@ def consume(
 
     flow = Dataflow("consume")
     stream = op.map("collect", op.input("in", flow, source), collect)
-    keyed = op.filter_map("none", stream, lambda _: None)
-    op.output("out", keyed, RabbitMQSink(place.rabbitmq, topology(place.queue)))
+    publish_step("out", op.filter_map("none", stream, lambda _: None), letters.submit)
     watchdog = threading.Timer(30, stopping.set)
     watchdog.start()
     run_main(flow, epoch_interval=timedelta(milliseconds=50))
     watchdog.cancel()
     if finish:
-        source.finish()
-    else:
-        for partition in source._built:
-            partition._consumer.close()
+        assert source.finish()
+    source.close()
+    letters.close()
     return seen
 
 
@@ -89,21 +90,18 @@ def test_messages_are_persistent_and_described(place: Place) -> None:
 
 
 def test_the_publisher_survives_a_deleted_queue(place: Place) -> None:
-    publish(place, [Message(place.queue, b"a")])
+    publisher = RabbitMQPublisher(place.rabbitmq, topology(place.queue))
+    publisher.start()
     channel = place.channel()
-    flow = Dataflow("publish")
-
-    def delete(item: Any) -> Any:
-        if item[1].body == b"5":
+    for number in range(10):
+        if number == 5:
+            publisher.flush()
             channel.queue_delete(place.queue)
-        return item
-
-    items = [("q", Message(place.queue, b"%d" % i)) for i in range(10)]
-    stream = op.map("delete", op.input("in", flow, TestingSource(items, batch_size=1)), delete)
-    op.output("out", stream, RabbitMQSink(place.rabbitmq, topology(place.queue)))
-    run_main(flow, epoch_interval=timedelta(0))
-    bodies = {body for _, body in place.messages(place.queue)}
-    assert {b"5", b"6", b"7", b"8", b"9"} <= bodies
+        publisher.submit([Message(place.queue, b"%d" % number)])
+    publisher.flush()
+    publisher.close()
+    bodies = [body for _, body in place.messages(place.queue)]
+    assert list(dict.fromkeys(bodies)) == [b"5", b"6", b"7", b"8", b"9"]
 
 
 def test_a_large_backlog_waits_in_the_spool(place: Place) -> None:

@@ -172,12 +172,11 @@ def never(*_: Any) -> Any:
 
 def flows() -> list[Dataflow]:
     nothing: Any = TestingSource([])
-    sink: Any = TestingSink([])
     return [
-        cdc.build(nothing, sink),
-        features.build(nothing, never, lambda batch: [], sink),
-        pipeline.build(nothing, nothing, never, lambda batch: [], sink),
-        reconcile.build(nothing, nothing, never, "model", sink, sink, never),
+        cdc.build(nothing, never),
+        features.build(nothing, never, lambda batch: [], never),
+        pipeline.build(nothing, nothing, never, lambda batch: [], never, never),
+        reconcile.build(nothing, nothing, never, "model", never, TestingSink([]), never),
     ]
 
 

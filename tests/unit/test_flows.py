@@ -1,4 +1,4 @@
-"""Both flows from end to end without services: `TestingSource` in, `TestingSink` out."""
+"""Both flows from end to end without services: `TestingSource` in, a list out."""
 
 import json
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bytewax.testing import TestingSink, TestingSource, run_main
+from bytewax.testing import TestingSource, run_main
 from qdrant_client import QdrantClient
 
 from connectors.qdrant import QdrantStore, cleaned, vectors_of
@@ -47,15 +47,15 @@ def client() -> Iterator[QdrantClient]:
 def run(client: QdrantClient, deliveries: list[Delivery], batch_size: int = 10) -> list[Message]:
     store = QdrantStore(client, DOCUMENT_TYPES)
     store.ensure_collections(HASHING.dimension)
-    dead: list[tuple[str, Message]] = []
+    dead: list[Message] = []
     flow = features.build(
         TestingSource(deliveries, batch_size),
         CHUNKER,
         Indexer(store, HASHING),
-        TestingSink(dead),
+        dead.extend,
     )
     run_main(flow, epoch_interval=timedelta(0))
-    return [message for _, message in dead]
+    return dead
 
 
 def payloads(client: QdrantClient, collection: str) -> list[dict[str, Any]]:
@@ -69,13 +69,13 @@ def test_cdc_puts_each_change_of_a_document_into_the_same_queue() -> None:
     ]
     changes.append(CapturedChange("delete", "posts", 9, "b"))
     changes.append(CapturedChange("drop", "posts", 10))
-    out: list[tuple[str, Message]] = []
-    flow = cdc.build(TestingSource(changes), TestingSink(out), "q", partitions=4)
+    out: list[Message] = []
+    flow = cdc.build(TestingSource(changes), out.extend, "q", partitions=4)
     run_main(flow, epoch_interval=timedelta(0))
     queues: dict[str, set[str]] = {}
-    for queue, message in out:
-        assert queue == message.queue
-        queues.setdefault(json.loads(message.body).get("entry_id", ""), set()).add(queue)
+    for message in out:
+        entry_id = json.loads(message.body).get("entry_id", "")
+        queues.setdefault(entry_id, set()).add(message.queue)
     assert len(queues["a"]) == len(queues["b"]) == 1
     assert queues[""] == {"q.0", "q.1", "q.2", "q.3"}
 
@@ -85,22 +85,22 @@ def test_cdc_sends_what_has_no_message_to_the_dead_letters() -> None:
         CapturedChange("insert", "posts", 1, "a", {"_id": "a", "content": object()}),
         CapturedChange("insert", "posts", 2, "b", {"_id": "b", "content": "x"}),
     ]
-    out: list[tuple[str, Message]] = []
-    run_main(cdc.build(TestingSource(changes), TestingSink(out), "q"), epoch_interval=timedelta(0))
-    assert sorted((queue, message.headers["op"]) for queue, message in out) == [
+    out: list[Message] = []
+    run_main(cdc.build(TestingSource(changes), out.extend, "q"), epoch_interval=timedelta(0))
+    assert sorted((message.queue, message.headers["op"]) for message in out) == [
         ("q", "delete"), ("q", "insert"), ("q.dlq", "insert"),
     ]  # fmt: skip
 
 
 def test_cdc_sends_what_no_broker_takes_to_the_dead_letters() -> None:
     document = {"_id": "a", "content": "x" * (17 * 2**20)}
-    out: list[tuple[str, Message]] = []
+    out: list[Message] = []
     flow = cdc.build(
-        TestingSource([CapturedChange("update", "posts", 1, "a", document)]), TestingSink(out)
+        TestingSource([CapturedChange("update", "posts", 1, "a", document)]), out.extend
     )
     run_main(flow, epoch_interval=timedelta(0))
-    assert sorted(queue for queue, _ in out) == ["default", "default.dlq"]
-    [letter] = [message for queue, message in out if queue == "default.dlq"]
+    assert sorted(message.queue for message in out) == ["default", "default.dlq"]
+    [letter] = [message for message in out if message.queue == "default.dlq"]
     assert "larger than what a broker takes" in letter.headers["reason"]
 
 
