@@ -19,7 +19,7 @@ Publication = tuple[str, bytes, pika.BasicProperties]
 """Queue, body and properties of a message."""
 
 
-class JoiningConnection(pika.SelectConnection):  # type: ignore[misc] # pika has no types of its own
+class JoiningConnection(pika.SelectConnection):  # type: ignore[misc]  # pika has no types
     """Publishes many messages with few system calls."""
 
     def publish(self, channel_number: int, messages: Iterable[Publication]) -> None:

@@ -255,7 +255,7 @@ PUBLICATIONS = st.lists(
 )
 
 
-class Recorded(pika.SelectConnection):  # type: ignore[misc] # pika has no types of its own
+class Recorded(pika.SelectConnection):  # type: ignore[misc]  # pika has no types
     """Pika's own way to publish, into a list."""
 
     def __init__(self, largest: int) -> None:
