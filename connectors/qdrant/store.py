@@ -128,6 +128,17 @@ class QdrantStore:
                 stored[key] = Stored(max(versions), record, chunks.get(key))
         return stored
 
+    def hollow(self, named: Mapping[Key, Sequence[str]]) -> set[Key]:
+        """Documents of which a chunk is missing, by the ids of those that each should have."""
+        missing: set[Key] = set()
+        ids = _grouped((key.type, id_) for key, some in named.items() for id_ in some)
+        for type_, some in ids.items():
+            there = self._payloads(self._names.vectors(type_), some, False)
+            missing |= {
+                key for key in named if key.type == type_ and not there.keys() >= set(named[key])
+            }
+        return missing
+
     def live(self, type_: str, older_than: Version) -> Iterator[tuple[Key, Mapping[str, Any]]]:
         """Records of a type whose version is at most `older_than`, without their texts."""
         fields = q.PayloadSelectorInclude(

@@ -50,6 +50,10 @@ class Store(Protocol):
         """F6: records of what is removed."""
         ...
 
+    def hollow(self, named: Mapping[Key, Sequence[str]]) -> set[Key]:
+        """Documents of which a chunk is missing, by the ids of those that each should have."""
+        ...
+
     def live(self, type_: str, older_than: Version) -> Iterator[tuple[Key, Mapping[str, Any]]]:
         """Records of a type whose version is at most `older_than`."""
         ...

@@ -59,7 +59,7 @@ class Writer:
         :raises ContentRefusedError: the model or the store refuses one of them
         :raises PointsGoneError: what is stored is not what a record says; write them as `unsure`
         """
-        stored = self._read([change.key for change in changes], unsure)  # W1
+        stored = self._read(changes, unsure)  # W1
         plans: dict[Key, WritePlan] = {}
         results: list[Indexed] = []
         leftovers: list[tuple[Key, str]] = []
@@ -103,10 +103,19 @@ class Writer:
         store.upsert_records(upserts)  # F5
         store.delete_records([plan_.key for plan_ in removals])  # F6
 
-    def _read(self, keys: Sequence[Key], unsure: Collection[Key]) -> dict[Key, Stored]:
-        stored = self._store.read(keys, unsure)
-        suspect = [key for key in keys if stored[key].suspect and key not in unsure]
-        return {**stored, **self._store.read(suspect, suspect)} if suspect else stored
+    def _read(
+        self, changes: Sequence[Upsert | Removal], unsure: Collection[Key]
+    ) -> dict[Key, Stored]:
+        """What is stored; with all its chunks where the word of a record is not to be taken.
+
+        A snapshot mends what somebody has done to the store: chunks that a record names may be
+        gone.
+        """
+        stored = self._store.read([change.key for change in changes], unsure)
+        rows = {change.key for change in changes if change.event.op == "snapshot"}
+        hollow = self._store.hollow({key: stored[key].named for key in rows.difference(unsure)})
+        suspect = {key for key in stored if stored[key].suspect or key in hollow}.difference(unsure)
+        return {**stored, **self._store.read(list(suspect), suspect)} if suspect else stored
 
     def _changed(self, keys: Collection[Key], before: Mapping[Key, Stored]) -> set[Key]:
         """Documents that somebody else has written since they were read.

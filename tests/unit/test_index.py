@@ -108,6 +108,18 @@ def test_an_edit_there_and_back_loses_nothing(world: World) -> None:
     assert world.words() == ["a", "b"]
 
 
+@pytest.mark.parametrize("lost", [[0], [0, 1]])
+def test_a_snapshot_refills_vectors_that_somebody_removed(world: World, lost: list[int]) -> None:
+    """The records still say that the chunks exist."""
+    world.apply(change("a b", 1), change("c", 1, entry_id="2"), change("d", 1, entry_id="3"))
+    ids = [id_ for id_, p in world.points(vectors_of("posts")).items() if p["entry_id"] != "3"]
+    world.client.delete(vectors_of("posts"), [id_ for n, id_ in enumerate(ids) if n in lost])
+    rows = [change("a b", 2, op="snapshot"), change("c", 2, entry_id="2", op="snapshot")]
+    assert world.apply(*rows, change("d", 2, entry_id="3", op="snapshot")) != []
+    assert (world.words(), world.words("2"), world.words("3")) == (["a", "b"], ["c"], ["d"])
+    assert world.embedder.encoded == 4 + len(lost)
+
+
 def test_equal_texts_are_points_of_their_own(world: World) -> None:
     world.apply(change("a a b a", 1))
     assert world.words() == ["a", "a", "b", "a"]
