@@ -156,6 +156,11 @@ class Collection:
         with self._lock:
             self._shard.close()
 
+    def remove(self) -> None:
+        """Delete it for good."""
+        self.close()
+        shutil.rmtree(self._folder)
+
     def check_filter(self, only: q.Filter) -> None:
         """Refuse a filter on a field without an index, as strict mode does; remember the others."""
         indexed = self.indexes()
@@ -302,6 +307,12 @@ class Services(wire.PointsServicer, wire.CollectionsServicer):
         return _done()
 
     def Delete(self, request: Any, context: Any) -> Any:
+        if isinstance(request, wire.DeleteCollection):  # one name in both services, too
+            with self._lock:
+                collection = self._collections.pop(request.collection_name, None)
+                if collection is not None:
+                    collection.remove()
+            return wire.CollectionOperationResponse(result=collection is not None)
         selected = GrpcToRest.convert_points_selector(request.points)
         self._named(request.collection_name).update(q.DeleteOperation(delete=selected))
         return _done()
