@@ -30,12 +30,22 @@ from flows.lifecycle import StopSignal, collect_rarely, drain_on_signals, one_li
 from flows.operators.attempt import attempt, bury
 from flows.operators.index import Indexer, IndexStep
 from flows.operators.index import index as index_step
-from flows.operators.prepare import chunk, clean, dead_at, decode, retract, undecodable
+from flows.operators.prepare import (
+    Cleaner,
+    chunk,
+    clean_with,
+    dead_at,
+    decode,
+    retract,
+    undecodable,
+)
 from flows.operators.publish import Submit, publish
 from flows.operators.write import Indexed
 from flows.recovery import check_recovery
 from flows.settings import Settings
-from flows.text.chunk import Chunker
+from flows.text.bounded import BoundedText
+from flows.text.chunk import Splitter
+from flows.text.clean import clean_texts
 from models import DOCUMENT_TYPES, DeadLetter, Delivery
 from models.metrics import totals
 from models.prepared import Prepared
@@ -48,15 +58,16 @@ PRUNE_EVERY_S = 3600.0
 def features(
     flow: Dataflow,
     deliveries: Source[Delivery],
-    chunker: Callable[[], Chunker],
+    chunker: Callable[[], Splitter],
     indexer: IndexStep,
     queue: str,
     submit: Submit,
+    cleaner: Cleaner = clean_texts,
 ) -> None:
     """Add the features side to a dataflow."""
     delivered = op.input("rabbitmq_queue", flow, deliveries)
     decoded = attempt("decode", delivered, decode, undecodable)
-    cleaned = attempt("clean", decoded.oks, clean, dead_at("clean"), retract)
+    cleaned = attempt("clean", decoded.oks, clean_with(cleaner), dead_at("clean"), retract)
     chunked = attempt("chunk", cleaned.oks, chunk(chunker), dead_at("chunk"), retract)
     indexed = index_step("embed_into_qdrant", chunked.oks, indexer)
     dead = op.merge("failed", decoded.errs, cleaned.errs, chunked.errs, indexed.errs)
@@ -66,10 +77,11 @@ def features(
 
 def build(
     deliveries: Source[Delivery],
-    chunker: Callable[[], Chunker],
+    chunker: Callable[[], Splitter],
     indexer: IndexStep,
     submit: Submit,
     queue: str = "default",
+    cleaner: Cleaner = clean_texts,
 ) -> Dataflow:
     """The features dataflow.
 
@@ -77,9 +89,10 @@ def build(
     :param chunker: called for the chunker when the first document arrives
     :param indexer: reads, embeds and writes a batch
     :param submit: takes dead letters; see `flows.operators.publish`
+    :param cleaner: cleans the texts of one document
     """
     flow = Dataflow("features")
-    features(flow, deliveries, chunker, indexer, queue, submit)
+    features(flow, deliveries, chunker, indexer, queue, submit, cleaner)
     return flow
 
 
@@ -88,15 +101,21 @@ class ModelAndStore:
 
     :param settings: names model and store
     :param embedder: instead of the model that the settings name
+    :param text: instead of the usual bound on the work on texts
     """
 
-    def __init__(self, settings: Settings, embedder: ChunkingEmbedder | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        embedder: ChunkingEmbedder | None = None,
+        text: BoundedText | None = None,
+    ) -> None:
         self._settings = settings
         self._opened: QdrantStore | None = None
         self.embedder = embedder or Embedder(
             settings.embedding_model, settings.embedding_device, settings.embedding_precision
         )
-        self.chunker = lazily(lambda: Chunker(self.embedder.tokenizer, self.embedder.max_tokens))
+        self.text = text or BoundedText(lambda: (self.embedder.tokenizer, self.embedder.max_tokens))
         self.indexer = lazily(self._indexer)
         self.store = lazily(self._open)
         self._prune_at = 0.0
@@ -118,7 +137,7 @@ class ModelAndStore:
         """Load the model and open the store, before the first message is consumed: a process that
         dies of either counts no delivery.
         """
-        self.chunker()
+        self.text.load()
         self.indexer()
 
     def __call__(self, batch: list[Prepared]) -> list[Indexed | DeadLetter]:
@@ -130,7 +149,8 @@ class ModelAndStore:
         return self.indexer()(batch)
 
     def close(self) -> None:
-        """Close the store, if it was opened."""
+        """Close the store, if it was opened, and end the processes that work on texts."""
+        self.text.close()
         if self._opened is not None:
             self._opened.close()
             log.info("chunks: %s", totals())
@@ -184,8 +204,9 @@ def assemble(settings: Settings, model_and_store: ModelAndStore) -> Dataflow:
     letters = publisher(settings)
     deliveries = source(settings, stopping, model_and_store.load, letters)
     drain_on_signals(stopping, finishing(deliveries), in_turn(letters.close, model_and_store.close))
+    text = model_and_store.text
     return build(
-        deliveries, model_and_store.chunker, model_and_store, letters.submit, settings.queue
+        deliveries, lambda: text, model_and_store, letters.submit, settings.queue, text.clean
     )
 
 

@@ -13,26 +13,29 @@ from flows import features as features_flow
 from flows.finishing import finishing, in_turn
 from flows.lifecycle import StopSignal, collect_rarely, drain_on_signals, one_line_errors
 from flows.operators.index import IndexStep
+from flows.operators.prepare import Cleaner
 from flows.operators.publish import Submit
 from flows.settings import Settings
-from flows.text.chunk import Chunker
+from flows.text.chunk import Splitter
+from flows.text.clean import clean_texts
 from models import CapturedChange, Delivery
 
 
 def build(
     changes: Source[CapturedChange],
     deliveries: Source[Delivery],
-    chunker: Callable[[], Chunker],
+    chunker: Callable[[], Splitter],
     indexer: IndexStep,
     submit: Submit,
     submit_dead_letters: Submit,
     queue: str = "default",
     partitions: int = 1,
+    cleaner: Cleaner = clean_texts,
 ) -> Dataflow:
     """The whole pipeline; see `flows.cdc.build` and `flows.features.build`."""
     flow = Dataflow("pipeline")
     cdc.capture(flow, changes, queue, partitions, submit)
-    features_flow.features(flow, deliveries, chunker, indexer, queue, submit_dead_letters)
+    features_flow.features(flow, deliveries, chunker, indexer, queue, submit_dead_letters, cleaner)
     return flow
 
 
@@ -53,13 +56,15 @@ def flow() -> Dataflow:
         finishing(changes, deliveries),
         in_turn(messages.close, letters.close, model_and_store.close),
     )
+    text = model_and_store.text
     return build(
         changes,
         deliveries,
-        model_and_store.chunker,
+        lambda: text,
         model_and_store,
         messages.submit,
         letters.submit,
         settings.queue,
         settings.partitions,
+        text.clean,
     )

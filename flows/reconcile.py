@@ -48,10 +48,12 @@ from flows.lifecycle import one_line_errors
 from flows.logs import complain, say
 from flows.operators.attempt import attempt
 from flows.operators.judge import Expected, Finding, Sides, expected, gather, judge
-from flows.operators.prepare import chunk, clean, decode
+from flows.operators.prepare import Cleaner, chunk, clean_with, decode
 from flows.operators.publish import Submit, publish
 from flows.settings import Settings
-from flows.text.chunk import Chunker
+from flows.text.bounded import BoundedText
+from flows.text.chunk import Splitter
+from flows.text.clean import clean_texts
 from models import (
     DOCUMENT_TYPES,
     MAX_ORDINAL,
@@ -74,11 +76,12 @@ _SHOWN = 20
 def build(
     documents: Source[CapturedChange],
     points: Source[Any],
-    chunker: Callable[[], Chunker],
+    chunker: Callable[[], Splitter],
     model: str,
     submit: Submit,
     report: Sink[Any],
     repair: Callable[[Finding], Message | None],
+    cleaner: Cleaner = clean_texts,
 ) -> Dataflow:
     """The reconciliation dataflow.
 
@@ -88,8 +91,9 @@ def build(
     :param submit: takes repairs; see `flows.operators.publish`
     :param report: takes (kind, finding) pairs
     :param repair: makes the message that repairs a finding, if any is needed
+    :param cleaner: cleans the texts of one document
     """
-    cut = chunk(chunker)
+    cut, clean = chunk(chunker), clean_with(cleaner)
 
     def expect(change: CapturedChange) -> tuple[str, Expected]:
         message = ChangeEvent.from_change(change).to_message("")
@@ -197,15 +201,17 @@ class Run:
             raise ConfigurationError(one_line(error)) from error
         except STORE_ERRORS as error:
             raise ConfigurationError(f"Qdrant is unreachable: {one_line(error)}") from error
-        chunker = Chunker(self._embedder.tokenizer, self._embedder.max_tokens)
+        model = self._embedder.tokenizer, self._embedder.max_tokens
+        text = resources.enter_context(closing(BoundedText(lambda: model)))
         return build(
             ScanSource(lambda: scan_documents(mongo, settings.mongo_database, DOCUMENT_TYPES, now)),
             ScanSource(lambda: scan_points(store, DOCUMENT_TYPES, names)),
-            lambda: chunker,
+            lambda: text,
             self._embedder.name,
             self._submit if repair else lambda _repairs: None,
             report,
             partial(self._repair, mongo, now),
+            text.clean,
         )
 
     def _submit(self, repairs: list[Message]) -> None:

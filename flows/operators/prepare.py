@@ -4,11 +4,11 @@ Each takes and returns one item and raises on a poison document; `attempt` turns
 dead letter.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from flows.text.chunk import Chunker
-from flows.text.clean import clean_text
+from flows.text.chunk import Splitter
+from flows.text.clean import clean_texts
 from models import DOCUMENT_TYPES, ChangeEvent, DeadLetter, Delivery, Section
 from models.chunks import name_chunks
 from models.prepared import (
@@ -45,24 +45,36 @@ def _is_gone(event: ChangeEvent) -> bool:
     return event.op == "repair" and event.body.keys() <= {"type", "entry_id"}
 
 
-def clean(change: DecodedChange) -> CleanedChange:
-    """Parse the document and clean its prose; verbatim sections stay as they are.
+Cleaner = Callable[[Sequence[str]], Sequence[str]]
+"""Cleans the texts of one document."""
 
-    :raises ValueError: no content, or content of a form that no document has
+
+def clean_with(cleaner: Cleaner) -> Callable[[DecodedChange], CleanedChange]:
+    """The clean step: parse the document and clean its prose; verbatim sections stay as they are.
+
+    It raises a `ValueError` for no content, or content of a form that no document has.
+
+    :param cleaner: cleans the texts of one document
     """
-    if not isinstance(change, Decoded):
-        return change
-    event = change.event
-    document = DOCUMENT_TYPES[event.type].parse(event.entry_id, event.body)
-    sections = (
-        section if section.verbatim else Section(section.path, clean_text(section.text))
-        for section in document.sections
-    )
-    cleaned = replace(document, sections=tuple(s for s in sections if s.text.strip()))
-    return Cleaned(change.delivery, event, cleaned)
+
+    def step(change: DecodedChange) -> CleanedChange:
+        if not isinstance(change, Decoded):
+            return change
+        event = change.event
+        document = DOCUMENT_TYPES[event.type].parse(event.entry_id, event.body)
+        prose = iter(cleaner([s.text for s in document.sections if not s.verbatim]))
+        sections = (s if s.verbatim else Section(s.path, next(prose)) for s in document.sections)
+        cleaned = replace(document, sections=tuple(s for s in sections if s.text.strip()))
+        return Cleaned(change.delivery, event, cleaned)
+
+    return step
 
 
-def chunk(chunker: Callable[[], Chunker]) -> Callable[[CleanedChange], Prepared]:
+clean = clean_with(clean_texts)
+"""The clean step, in this process."""
+
+
+def chunk(chunker: Callable[[], Splitter]) -> Callable[[CleanedChange], Prepared]:
     """The chunk step with the chunker of a model.
 
     :param chunker: called when the first document arrives, so that building a dataflow loads
@@ -73,10 +85,11 @@ def chunk(chunker: Callable[[], Chunker]) -> Callable[[CleanedChange], Prepared]
         if not isinstance(change, Cleaned):
             return change
         document = change.document
+        cuts = chunker().split_all([(section.text, section.code) for section in document.sections])
         pieces = (
             (section.path, section.text[span.start : span.end])
-            for section in document.sections
-            for span in chunker().split(section.text, code=section.code)
+            for section, spans in zip(document.sections, cuts, strict=True)
+            for span in spans
         )
         chunks = name_chunks(document.type, document.entry_id, pieces)
         return Upsert(change.delivery, change.event, document, chunks)

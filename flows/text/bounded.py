@@ -64,10 +64,13 @@ class BoundedText:
         self._idle: list[_Child] = []
 
     def load(self) -> None:
-        """Start the first process.
+        """Start the first process, unless there is one.
 
         :raises ConfigurationError: it does not start
         """
+        with self._lock:
+            if self._idle:
+                return
         try:
             self._give_back(self._child())
         except OSError as error:
@@ -81,14 +84,14 @@ class BoundedText:
 
         :raises ContentRefusedError: it takes too long, or ends its process each time
         """
-        return list(self._ask("clean", texts, sum(map(len, texts))))
+        return list(self._ask("clean", texts, sum(map(len, texts)))) if texts else []
 
     def split_all(self, texts: Sequence[tuple[str, bool]]) -> list[list[Span]]:
         """Cut the texts of one document; see `Chunker.split_all`.
 
         :raises ContentRefusedError: it takes too long, or ends its process each time
         """
-        return list(self._ask("split", texts, sum(len(text) for text, _ in texts)))
+        return list(self._ask("split", texts, sum(len(text) for text, _ in texts))) if texts else []
 
     def close(self) -> None:
         """End the processes; the next call starts a new one."""

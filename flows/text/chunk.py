@@ -20,6 +20,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Protocol
 from zlib import crc32
 
 from tokenizers import Tokenizer
@@ -52,6 +53,14 @@ class Span:
 
     end: int
     """The offset after the last character."""
+
+
+class Splitter(Protocol):
+    """What the flow needs of a chunker."""
+
+    def split_all(self, texts: Sequence[tuple[str, bool]]) -> list[list[Span]]:
+        """Cut the texts of one document: each with whether it is source code."""
+        ...
 
 
 class Chunker:
