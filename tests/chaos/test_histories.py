@@ -562,6 +562,16 @@ class Histories(RuleBasedStateMachine):
     def transaction(self, key: DocumentKey, steps: list[Any]) -> None:
         self.world.mongo.commit([(kind, key, document) for kind, document in steps])
 
+    @rule(key=keys, first=documents, last=documents, late=st.integers(0, 1))
+    def late_in_a_transaction(
+        self, key: DocumentKey, first: dict[str, Any], last: dict[str, Any], late: int
+    ) -> None:
+        """Both changes are applied; then one of them comes once more."""
+        self.world.synchronise()
+        self.world.mongo.commit([("replace", key, first), ("replace", key, last)])
+        self.world.synchronise()
+        self.world.late(late)
+
     @rule(type_=types)
     def drop(self, type_: str) -> None:
         self.world.mongo.drop(type_)
