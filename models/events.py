@@ -67,8 +67,6 @@ class Delivery:
     headers: Mapping[str, Any] = field(default_factory=dict)
     redelivered: bool = False
     """The broker gave it out before: what that attempt wrote is unknown."""
-    received_ms: int = 0
-    """Wall clock of its arrival in milliseconds since 1970."""
     receipt: Receipt | None = None
     """What acknowledges it; None where nothing does."""
 

@@ -1,7 +1,6 @@
 """Consuming one queue into a bounded buffer."""
 
 import threading
-import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -136,8 +135,7 @@ class Consumer(Link):
             return
         headers = properties.headers or {}
         receipt = Receipt(self._queue, self._generation, method.delivery_tag)
-        now_ms = int(time.time() * 1000)
-        delivery = Delivery(self._queue, body, headers, method.redelivered, now_ms, receipt)
+        delivery = Delivery(self._queue, body, headers, method.redelivered, receipt)
         with self._lock:
             self._buffer.append(self._waiting(delivery))
         if self._careful and _deliveries(headers) < CAREFUL_AFTER:
