@@ -12,7 +12,7 @@ override N := $(if $(value N),$(value N),20)
 export q N
 
 .PHONY: help install python stack demo test test-rabbitmq4 check format bench dev search \
-  status soak replay reconcile local-start local-stop clean
+  status soak faults mutants replay reconcile local-start local-stop clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,12 @@ status: python ## documents, chunks, queue depths and lag
 
 soak: stack ## random load and faults, N rounds: make soak N=100
 	@$(RUN) $(PYTHON) -m tests.chaos.soak --rounds "$$N"
+
+faults: stack ## every call to a driver fails once: all sites, all faults (an hour or more)
+	@$(RUN) $(PYTHON) -m tests.faults
+
+mutants: stack ## sabotages the product; the tests that claim it must fail
+	@$(RUN) $(PYTHON) -m tests.mutants
 
 replay: python ## put dead letters back into their queue
 	@$(RUN) $(PYTHON) -m flows.replay

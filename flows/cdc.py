@@ -18,7 +18,7 @@ from flows.finishing import finishing
 from flows.lifecycle import StopSignal, collect_rarely, drain_on_signals, one_line_errors
 from flows.operators.attempt import attempt, bury
 from flows.operators.encode import encode, removal, unencodable
-from flows.operators.publish import Submit, publish
+from flows.operators.publish import Messages, publish
 from flows.recovery import check_recovery
 from flows.settings import Settings
 from models import DOCUMENT_TYPES, CapturedChange
@@ -29,7 +29,7 @@ def capture(
     changes: Source[CapturedChange],
     queue: str,
     partitions: int,
-    submit: Submit,
+    messages: Messages,
 ) -> None:
     """Add the capture side to a dataflow."""
     changed = op.input("mongodb_change_stream", flow, changes)
@@ -37,22 +37,22 @@ def capture(
     encoded = attempt("encode", changed, encode(queues), unencodable, removal(queues))
     upserts = op.flatten("messages", encoded.oks)
     dead = op.map("unencodable", encoded.errs, bury(dead_letter_queue(queue)))
-    publish("publish_to_rabbitmq", op.merge("outgoing", upserts, dead), submit)
+    publish("publish_to_rabbitmq", op.merge("outgoing", upserts, dead), messages)
 
 
 def build(
     changes: Source[CapturedChange],
-    submit: Submit,
+    messages: Messages,
     queue: str = "default",
     partitions: int = 1,
 ) -> Dataflow:
     """The capture dataflow.
 
     :param changes: the change stream
-    :param submit: takes messages; see `flows.operators.publish`
+    :param messages: takes them; see `flows.operators.publish`
     """
     flow = Dataflow("cdc")
-    capture(flow, changes, queue, partitions, submit)
+    capture(flow, changes, queue, partitions, messages)
     return flow
 
 

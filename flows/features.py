@@ -39,7 +39,7 @@ from flows.operators.prepare import (
     retract,
     undecodable,
 )
-from flows.operators.publish import Submit, publish
+from flows.operators.publish import Messages, publish
 from flows.operators.write import Indexed
 from flows.recovery import check_recovery
 from flows.settings import Settings
@@ -61,7 +61,7 @@ def features(
     chunker: Callable[[], Splitter],
     indexer: IndexStep,
     queue: str,
-    submit: Submit,
+    dead_letters: Messages,
     cleaner: Cleaner = clean_texts,
 ) -> None:
     """Add the features side to a dataflow."""
@@ -72,14 +72,14 @@ def features(
     indexed = index_step("embed_into_qdrant", chunked.oks, indexer)
     dead = op.merge("failed", decoded.errs, cleaned.errs, chunked.errs, indexed.errs)
     letters = op.map("dead_letters", dead, bury(dead_letter_queue(queue)))
-    publish("publish_dead_letters", letters, submit)
+    publish("publish_dead_letters", letters, dead_letters)
 
 
 def build(
     deliveries: Source[Delivery],
     chunker: Callable[[], Splitter],
     indexer: IndexStep,
-    submit: Submit,
+    dead_letters: Messages,
     queue: str = "default",
     cleaner: Cleaner = clean_texts,
 ) -> Dataflow:
@@ -88,11 +88,11 @@ def build(
     :param deliveries: messages, see `models.ChangeEvent`
     :param chunker: called for the chunker when the first document arrives
     :param indexer: reads, embeds and writes a batch
-    :param submit: takes dead letters; see `flows.operators.publish`
+    :param dead_letters: takes them; see `flows.operators.publish`
     :param cleaner: cleans the texts of one document
     """
     flow = Dataflow("features")
-    features(flow, deliveries, chunker, indexer, queue, submit, cleaner)
+    features(flow, deliveries, chunker, indexer, queue, dead_letters, cleaner)
     return flow
 
 

@@ -14,7 +14,7 @@ from flows.finishing import finishing, in_turn
 from flows.lifecycle import StopSignal, collect_rarely, drain_on_signals, one_line_errors
 from flows.operators.index import IndexStep
 from flows.operators.prepare import Cleaner
-from flows.operators.publish import Submit
+from flows.operators.publish import Messages
 from flows.settings import Settings
 from flows.text.chunk import Splitter
 from flows.text.clean import clean_texts
@@ -26,16 +26,16 @@ def build(
     deliveries: Source[Delivery],
     chunker: Callable[[], Splitter],
     indexer: IndexStep,
-    submit: Submit,
-    submit_dead_letters: Submit,
+    messages: Messages,
+    dead_letters: Messages,
     queue: str = "default",
     partitions: int = 1,
     cleaner: Cleaner = clean_texts,
 ) -> Dataflow:
     """The whole pipeline; see `flows.cdc.build` and `flows.features.build`."""
     flow = Dataflow("pipeline")
-    cdc.capture(flow, changes, queue, partitions, submit)
-    features_flow.features(flow, deliveries, chunker, indexer, queue, submit_dead_letters, cleaner)
+    cdc.capture(flow, changes, queue, partitions, messages)
+    features_flow.features(flow, deliveries, chunker, indexer, queue, dead_letters, cleaner)
     return flow
 
 

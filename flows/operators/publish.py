@@ -1,28 +1,35 @@
 """`publish`: messages to a publisher, on the worker that made them."""
 
 # On Python 3.10 Bytewax cannot read collections.abc.Callable in an operator's signature.
-from typing import Any, Callable  # noqa: UP035
+from typing import Any, Callable, Union  # noqa: UP035
 
 import bytewax.operators as op
 from bytewax.dataflow import Stream, operator
-from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
+from bytewax.outputs import FixedPartitionedSink, Sink, StatefulSinkPartition
 
 from models import Message
 
 Submit = Callable[[list[Message]], None]
 """Takes messages and returns at once; who made them asks later whether they are confirmed."""
 
+Messages = Union[Submit, Sink[Any]]  # noqa: UP007 (as above)
+"""Where messages go: to a publisher, or in a test to a sink, which takes (queue, message) pairs."""
+
 
 @operator
-def publish(step_id: str, up: Stream[Message], submit: Submit) -> None:
+def publish(step_id: str, up: Stream[Message], to: Messages) -> None:
     """Hand messages to the publisher of this process, and end the dataflow after that.
 
     A sink could be in another process of a Bytewax cluster than the source that has to know what
     is confirmed. What is handed over here has been handed over when its epoch is closed, with and
     without a recovery directory, since the empty sink after it is a partitioned one.
 
-    :param submit: takes each batch
+    :param to: takes each batch
     """
+    if isinstance(to, Sink):
+        op.output("sink", op.key_on("by_queue", up, lambda message: message.queue), to)
+        return
+    submit = to
 
     def hand_over(messages: list[Message]) -> list[Any]:
         submit(messages)

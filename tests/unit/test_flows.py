@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bytewax.testing import TestingSource, run_main
+from bytewax.testing import TestingSink, TestingSource, run_main
 from qdrant_client import QdrantClient
 
 from connectors.qdrant import QdrantStore, cleaned, vectors_of
@@ -183,3 +183,11 @@ def test_tombstones_are_forgotten_now_and_then(
     features_of([])
     assert client.count("tombstones").count == 0
     features_of.close()
+
+
+def test_a_dataflow_can_end_in_a_testing_sink() -> None:
+    change = CapturedChange("insert", "posts", 1, "a", {"_id": "a", "content": "text"})
+    out: list[tuple[str, Message]] = []
+    flow = cdc.build(TestingSource([change]), TestingSink(out), "q")
+    run_main(flow, epoch_interval=timedelta(0))
+    assert [(queue, message.headers["op"]) for queue, message in out] == [("q", "insert")]

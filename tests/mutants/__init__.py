@@ -1,0 +1,1 @@
+"""Small sabotages of the product, each with the tests that claim to notice it: `make mutants`."""

@@ -1,0 +1,130 @@
+"""`make mutants`: sabotages the product in every listed way; the tests that claim it must fail.
+
+Each mutant has a copy of the tree and runs its own tests there, on servers that all share. It is
+killed when one of them fails, and has survived when all pass. Exit code 0 when none survives.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from ops.mongo_server import MongoServer
+from ops.rabbitmq_node import RabbitMQNode
+from tests.mutants.catalogue import MUTANTS
+from tests.mutants.mutant import ROOT, Mutant
+
+LIMIT_S = 420
+
+
+class Verdict(NamedTuple):
+    """What became of one mutant."""
+
+    mutant: Mutant
+    outcome: str
+    """killed, survived, or broken: its tests could not be run."""
+    by: str
+    """The first test that failed."""
+    seconds: float
+
+
+def main() -> int:
+    """Run them; 0 if all are killed."""
+    parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
+    parser.add_argument("--only", default="", help="a part of a mutant's name")
+    parser.add_argument("--jobs", type=int, default=2, help="mutants at a time")
+    parser.add_argument("--untouched", action="store_true", help="their tests on the tree as it is")
+    parser.add_argument("--write", type=Path, help="a Markdown file for the table")
+    options = parser.parse_args()
+    some = [mutant for mutant in MUTANTS if options.only in mutant.name]
+    with tempfile.TemporaryDirectory(prefix="twinstream-mutants-") as name:
+        folder = Path(name)
+        with RabbitMQNode(folder / "rabbitmq") as broker, MongoServer(folder / "mongodb") as mongo:
+            environment = {
+                **os.environ,
+                "CI": "true",
+                "RABBITMQ_HOST": "127.0.0.1",
+                "RABBITMQ_PORT": str(broker.port),
+                "MONGO_DATABASE_HOST": mongo.uri,
+            }
+            if options.untouched:
+                tests = sorted({test for mutant in some for test in mutant.tests.split()})
+                return _pytest(ROOT, tests, environment, LIMIT_S * 10).returncode
+            with ThreadPoolExecutor(options.jobs) as pool:
+                verdicts = []
+                for verdict in pool.map(lambda m: _try(m, folder, environment), some):
+                    verdicts.append(verdict)
+                    print(
+                        f"{len(verdicts)}/{len(some)} {verdict.mutant.name}: {verdict.outcome} "
+                        f"{verdict.by} ({verdict.seconds:.0f} s)",
+                        flush=True,
+                    )
+    table = _table(verdicts)
+    print(table)
+    if options.write:
+        options.write.write_text(table)
+    return 0 if all(verdict.outcome == "killed" for verdict in verdicts) else 1
+
+
+def _try(mutant: Mutant, folder: Path, environment: dict[str, str]) -> Verdict:
+    began = time.monotonic()
+    tree = folder / mutant.name
+    files = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, check=True, stdout=subprocess.PIPE
+    ).stdout.decode()
+    for file in filter(None, files.split("\0")):
+        if (ROOT / file).is_file():
+            (tree / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / file, tree / file)
+    (tree / ".venv").symlink_to((ROOT / ".venv").resolve())
+    mutant.apply(tree)
+    done = _pytest(tree, mutant.tests.split(), environment, LIMIT_S)
+    shutil.rmtree(tree)
+    failed = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
+    outcome = {0: "survived", 1: "killed", 124: "killed"}.get(done.returncode, "broken")
+    by = "no end" if done.returncode == 124 else failed[1] if failed else ""
+    if outcome == "broken":
+        print(done.stdout[-1500:], file=sys.stderr)
+    return Verdict(mutant, outcome, by, time.monotonic() - began)
+
+
+def _pytest(
+    tree: Path, tests: Sequence[str], environment: dict[str, str], limit: float
+) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+    # A session of its own: what a test that hangs has started ends with it.
+    with subprocess.Popen(
+        command, cwd=tree, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, start_new_session=True,
+    ) as process:  # fmt: skip
+        try:
+            output, _ = process.communicate(timeout=limit)
+            return subprocess.CompletedProcess(command, process.returncode, output)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            output, _ = process.communicate()
+            return subprocess.CompletedProcess(command, 124, output)
+
+
+def _table(verdicts: list[Verdict]) -> str:
+    lines = ["| mutant | guarantee | file | outcome | by |", "|---|---|---|---|---|"]
+    lines += [
+        f"| {v.mutant.name} | {v.mutant.guarantee} | `{v.mutant.file}` | {v.outcome} | `{v.by}` |"
+        for v in sorted(verdicts, key=lambda v: (v.mutant.guarantee, v.mutant.name))
+    ]
+    killed = sum(verdict.outcome == "killed" for verdict in verdicts)
+    lines.append(f"| all | | | {killed} of {len(verdicts)} killed | |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
