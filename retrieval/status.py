@@ -35,6 +35,8 @@ _CHUNKS: Final = "chunks"
 _TOMBSTONES: Final = "tombstones"
 # A standby notes every few seconds that it is there, the owner beats every two.
 _STANDBY_BEATS: Final = 8
+# After that a standby takes over.
+_STILL_S: Final = 10.0
 
 Counts = dict[str, int]
 
@@ -75,32 +77,39 @@ def _mongodb(settings: Settings, problems: list[str]) -> tuple[Counts, str]:
                 settings.mongo_database, settings.rabbitmq.virtual_host, settings.queue
             )
             checkpoint = checkpoints.find_one({"_id": name})
+            now: datetime = client.admin.command("hello")["localTime"]
     except PyMongoError as error:
         problems.append(_problem("MongoDB", error))
         return {}, _UNKNOWN
-    return counts, _position(checkpoint)
+    return counts, _position(checkpoint, now)
 
 
-def _position(checkpoint: Mapping[str, Any] | None) -> str:
+def _position(checkpoint: Mapping[str, Any] | None, now: datetime) -> str:
     if checkpoint is None:
         return "no checkpoint yet: the first run of flows.cdc begins with a snapshot"
     if "phase" not in checkpoint:
-        return f"about to begin; {_owner(checkpoint)}"
+        return f"about to begin; {_owner(checkpoint, now)}"
     age = datetime.now(timezone.utc) - checkpoint["updated_at"]
     phase = checkpoint["phase"]
     if phase == "snapshot" and checkpoint.get("collection"):
         phase = f"snapshot of {checkpoint['collection']}"
     # A flow with nothing to do stores its position every ten seconds.
     stored = f"checkpoint stored {max(0.0, age.total_seconds()):,.0f} s ago"
-    return f"{phase}, {stored}; {_owner(checkpoint)}"
+    return f"{phase}, {stored}; {_owner(checkpoint, now)}"
 
 
-def _owner(checkpoint: Mapping[str, Any]) -> str:
-    """Who captures, and who stands by."""
+def _owner(checkpoint: Mapping[str, Any], now: datetime) -> str:
+    """Who captures, and who stands by.
+
+    :param now: by the clock of the server, which has also dated the beats
+    """
     owner, standby = checkpoint.get("owner"), checkpoint.get("standby")
     if owner is None:
         return "no cdc runs"
     said = f"owned by process {owner['pid']} on {owner['host']}"
+    still = (now - checkpoint.get("beat_at", now)).total_seconds()
+    if still > _STILL_S:
+        return f"{said}, which has shown no sign of life for {still:,.0f} s"
     if standby is None or checkpoint["beat"] - standby["beat"] > _STANDBY_BEATS:
         return said
     return f"{said}, standby process {standby['pid']} on {standby['host']}"

@@ -186,8 +186,9 @@ class Capture:
             self._store()
 
     def _tend(self) -> bool:
-        self._store()
-        return not self._thread.closing
+        if self._handover.to_store is not None:
+            self._store()
+        return not self._handover.closing
 
     def _store(self) -> None:
         position = self._handover.to_store

@@ -7,6 +7,7 @@ from typing import Any
 
 from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError
+from pymongo.write_concern import WriteConcern
 
 from connectors.mongodb.owner import Owner
 from models.errors import ConnectorFailedError
@@ -82,7 +83,11 @@ class Lease:
 
         :raises ConnectorFailedError: another capture owns the pipeline
         """
-        self.check(self._collection.update_one(self.mine, {"$inc": {"beat": 1}}).matched_count)
+        # Which member has seen it does not matter, and waiting for a majority could take longer
+        # than others wait for a beat. The time is the server's, for whoever asks for the status.
+        change = {"$inc": {"beat": 1}, "$currentDate": {"beat_at": True}}
+        one = self._collection.with_options(write_concern=WriteConcern(w=1))
+        self.check(one.update_one(self.mine, change).matched_count)
 
     def check(self, matched: int) -> None:
         """What a write by `mine` has matched says whether the pipeline is still owned.

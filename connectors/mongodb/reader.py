@@ -2,8 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, suppress
 from itertools import islice
 from typing import Any
 
@@ -56,7 +56,6 @@ class Reader:
         self._emit = emit
         self._tend = tend
         self._stream = EventStream(collections)
-        self._rows: Iterator[tuple[CapturedChange, Scan | None]] | None = None
         self.position: Position | None = None
         """The position after the last entry; to be set before the first one."""
 
@@ -70,14 +69,14 @@ class Reader:
         scanning = bool(position.scans)
         after = max([position.stream.time or position.stream.start, *_times(position)])
         await_ms = _SCANNING_AWAIT_MS if scanning else _AWAIT_MS
-        self._rows = None
         with (
             suppress(StagesChangedError),
             causal_reads(client, self._database, after) as reads,
             self._stream.opened(reads, position.stream, await_ms),
+            closing(_Rows(reads)) as rows,
         ):
             while self._stream.alive and scanning == bool(self._here.scans) and self._tend():
-                self._scan_some(reads)
+                self._scan_some(rows)
                 self._follow_some()
                 opened()
 
@@ -86,19 +85,15 @@ class Reader:
         assert self.position is not None
         return self.position
 
-    def _scan_some(self, reads: CausalReads) -> None:
+    def _scan_some(self, rows: "_Rows") -> None:
         if not self._here.scans:
             return
-        self._rows = self._rows or scanned(reads, self._here.scans[0])
         until = time.monotonic() + _ROWS_S
-        for change, left in islice(self._rows, _ROWS):
+        for change, left in islice(rows.of(self._here.scans[0]), _ROWS):
             stream, scans = self._here
             to_do = (left, *scans[1:]) if left else scans[1:]
             self._put(change, Position(stream, to_do), size_of(change.document or {}))
-            if left is None:
-                self._rows = None
-                return
-            if not self._tend() or time.monotonic() > until:
+            if left is None or not self._tend() or time.monotonic() > until:
                 return
 
     def _follow_some(self) -> None:
@@ -133,7 +128,6 @@ class Reader:
         if not renamed_into(event, self._collections) or event["clusterTime"] <= stream.start:
             return scans
         name = event["to"]["coll"]
-        self._rows = None
         log.info("%s was renamed into place: a snapshot of it begins", name)
         left = (scan for scan in scans if scan.collection != name)
         return (*left, Scan(name, event["clusterTime"]))
@@ -141,6 +135,28 @@ class Reader:
     def _put(self, change: CapturedChange | None, position: Position, size: int) -> None:
         self._emit((change, position), size)
         self.position = position
+
+
+class _Rows:
+    """Rows of one scan at a time, which is left open between two turns."""
+
+    def __init__(self, reads: CausalReads) -> None:
+        self._reads = reads
+        self._scan: tuple[str, Timestamp] | None = None
+        self._rows: Generator[tuple[CapturedChange, Scan | None]] | None = None
+
+    def of(self, scan: Scan) -> Iterator[tuple[CapturedChange, Scan | None]]:
+        """What is left of a scan."""
+        if self._rows is None or self._scan != (scan.collection, scan.time):
+            self.close()
+            self._scan, self._rows = (scan.collection, scan.time), scanned(self._reads, scan)
+        return self._rows
+
+    def close(self) -> None:
+        """Give back what the server holds for it."""
+        if self._rows is not None:
+            self._rows.close()
+            self._rows = None
 
 
 def _times(position: Position) -> list[Timestamp]:

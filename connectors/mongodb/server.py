@@ -7,8 +7,8 @@ from bson.codec_options import CodecOptions, DatetimeConversion
 from dns.exception import DNSException
 from pymongo import MongoClient, ReadPreference
 from pymongo.database import Database
+from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError
 from pymongo.errors import ConfigurationError as MongoConfigurationError
-from pymongo.errors import OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
 
 from models.errors import ConfigurationError
@@ -18,6 +18,7 @@ NO_REPLICA_SET = (
     "--replSet and run rs.initiate()"
 )
 _NOT_A_REPLICA_SET = 40573
+_ROUTER = "isdbgrid"
 
 # What a document holds is the document's affair: bytes that are no UTF-8 and dates beyond year
 # 9999 must not stop the capture of all the others.
@@ -54,11 +55,15 @@ def cluster_time(
     router, which has a clock of its own, and its operation time need not be committed.
 
     :raises ConfigurationError: the server is no replica set
+    :raises AutoReconnect: it has just started
     """
     with client.start_session(causal_consistency=True) as session:
         primary_of(client, database)[collection].find_one({}, {"_id": 1}, session=session)
         committed, known = session.operation_time, session.cluster_time
     if committed is None or known is None:
+        hello = client.admin.command("hello")
+        if "setName" in hello or hello.get("msg") == _ROUTER:
+            raise AutoReconnect("the server does not know the time of its cluster yet")
         raise ConfigurationError(NO_REPLICA_SET)
     return ClusterTime(committed, known["clusterTime"])
 

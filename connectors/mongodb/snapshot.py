@@ -1,6 +1,6 @@
 """What is in a collection, as changes of one version."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from connectors.mongodb.changes import version_of
 from connectors.mongodb.positions import Scan
@@ -9,7 +9,7 @@ from connectors.mongodb.scan import CausalReads
 from models import MAX_ORDINAL, CapturedChange
 
 
-def scanned(reads: CausalReads, scan: Scan) -> Iterator[tuple[CapturedChange, Scan | None]]:
+def scanned(reads: CausalReads, scan: Scan) -> Generator[tuple[CapturedChange, Scan | None]]:
     """Rows in the order of `_id`, each with what is left after it; None when that is nothing.
 
     After the last row comes a drop of what is older than the scan: documents that were deleted

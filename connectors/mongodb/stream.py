@@ -77,10 +77,13 @@ class EventStream:
         if self._reopen:
             raise StagesChangedError
         while True:
-            event = self._next()
+            try:
+                event = self._stream.try_next()
+            except OperationFailure as error:
+                self._mend(error)
             if event is None:
                 return None, self._quiet()
-            complete = self._whole.add(event)
+            complete = self._whole.add(event) if "splitEvent" in event else event
             if complete is not None:
                 self._position = self._after(complete)
                 return (self._with_document(complete) if self._lean else complete), self._position
@@ -102,12 +105,6 @@ class EventStream:
         size = _LEAN_EVENTS if self._lean else _BATCH
         try:
             return self._reads.database.watch(stages, batch_size=size, **options)
-        except OperationFailure as error:
-            self._mend(error)
-
-    def _next(self) -> dict[str, Any] | None:
-        try:
-            return self._stream.try_next()
         except OperationFailure as error:
             self._mend(error)
 
@@ -147,7 +144,7 @@ class EventStream:
             before.start,
             event["_id"],
             event["operationType"] == "invalidate",
-            event.get("splitEvent", {}).get("of", 1) > 1,
+            "splitEvent" in event and event["splitEvent"]["of"] > 1,
             time,
             before.ordinal + 1 if time == before.time else 1,
         )
