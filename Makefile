@@ -70,7 +70,7 @@ replay: python ## put dead letters back into their queue
 	@$(RUN) $(PYTHON) -m flows.replay
 
 reconcile: python ## compare MongoDB with Qdrant and repair what differs
-	@$(RUN) $(PYTHON) -m bytewax.run flows.reconcile -s 1
+	@$(RUN) $(PYTHON) -m flows.reconcile
 
 local-start: ## MongoDB, RabbitMQ, Qdrant and both flows in Docker Compose; makes secrets in .env
 	@ops/secrets.sh

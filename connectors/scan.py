@@ -17,7 +17,7 @@ class ScanSource(FixedPartitionedSource[X, None]):
     :param scan: begins a scan; it may block, since a bounded flow has nothing else to do
     """
 
-    def __init__(self, scan: Callable[[], Iterable[X]], batch_size: int = 200) -> None:
+    def __init__(self, scan: Callable[[], Iterable[X]], batch_size: int = 50) -> None:
         self._scan = scan
         self._batch_size = batch_size
 

@@ -18,7 +18,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 
 from connectors.qdrant import QdrantStore, open_reader
 from connectors.rabbitmq import RabbitMQConnection, dead_letter_queue, queue_names, topology
-from flows.lifecycle import one_line_errors
+from flows.command import run_command
 from flows.logs import say
 from flows.settings import Settings
 from models import DOCUMENT_TYPES, Version
@@ -30,15 +30,14 @@ from models.stored import Key
 
 def main() -> int:
     """Replay everything that is in the dead-letter queue now; the exit code."""
-    with one_line_errors():
-        settings = Settings.from_env()
-        try:
-            with ExitStack() as stack:
-                store = _open_store(settings, stack)
-                connection = stack.enter_context(RabbitMQConnection(settings=settings.rabbitmq))
-                replayed, superseded = replay(connection.get_channel(), settings, store)
-        except ConnectionError as error:
-            raise ConfigurationError(str(error)) from error
+    settings = Settings.from_env()
+    try:
+        with ExitStack() as stack:
+            store = _open_store(settings, stack)
+            connection = stack.enter_context(RabbitMQConnection(settings=settings.rabbitmq))
+            replayed, superseded = replay(connection.get_channel(), settings, store)
+    except ConnectionError as error:
+        raise ConfigurationError(str(error)) from error
     say(f"dead letters: {replayed} put back, {superseded} superseded and discarded")
     return 0
 
@@ -132,4 +131,4 @@ def _version(headers: Mapping[str, Any], properties: pika.BasicProperties) -> Ve
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command("replay", main))

@@ -76,12 +76,17 @@ def chunk_by_record(record: Payload, chunk: Payload) -> Payload:
     return shared | {name: chunk.get(name) for name in _OF_CHUNKS}
 
 
-def without_text(payload: Payload) -> dict[str, Any]:
-    """A whole stored payload without its text; and without the text's hash, if it is of another."""
+def without_text(payload: Payload, unread: Collection[str] = ()) -> dict[str, Any]:
+    """A stored payload without its text; and without the text's hash, if it is of another.
+
+    :param unread: fields of texts that the payload lacks because they were not asked for
+    """
     hashes = {
         hash_: None
         for text, hash_ in TEXTS.items()
-        if hash_ in payload and text_hash(str(payload.get(text, ""))) != payload[hash_]
+        if text not in unread
+        and hash_ in payload
+        and text_hash(str(payload.get(text, ""))) != payload[hash_]
     }
     return {name: value for name, value in payload.items() if name not in TEXTS} | hashes
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from connectors.qdrant import STORE_ERRORS, one_line, open_reader
+from flows.command import run_command
 from flows.embedding.embedder import Embedder
 from flows.logs import complain, say, say_json
 from flows.settings import Settings
@@ -110,4 +111,4 @@ def _fail(message: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command("search", main))

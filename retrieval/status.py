@@ -21,6 +21,7 @@ from rich.text import Text
 from connectors.mongodb import pipeline_name
 from connectors.qdrant import STORE_ERRORS, count_by_model, one_line, open_reader
 from connectors.rabbitmq import RabbitMQConnection, dead_letter_queue, queue_names
+from flows.command import run_command
 from flows.logs import complain
 from flows.settings import Settings
 from models import DOCUMENT_TYPES
@@ -212,4 +213,4 @@ def _problem(system: str, error: Exception) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command("status", main))

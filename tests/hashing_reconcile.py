@@ -1,16 +1,17 @@
 """`flows.reconcile` for a store that was made with the hashing embedder.
 
-Run with `python -m bytewax.run tests.hashing_reconcile`.
+Run with `python -m tests.hashing_reconcile`.
 """
 
-from bytewax.dataflow import Dataflow
+import sys
+import threading
 
-from flows.lifecycle import one_line_errors
-from flows.reconcile import Run
-from flows.settings import Settings
+from flows.command import run_command
+from flows.reconcile import main
 from tests.hashing import HashingEmbedder
 
-
-def flow() -> Dataflow:
-    with one_line_errors():
-        return Run(Settings.from_env(), HashingEmbedder()).begin()
+if __name__ == "__main__":
+    code = run_command("reconcile", lambda: main(embedder=HashingEmbedder()))
+    left = [thread.name for thread in threading.enumerate() if not thread.daemon]
+    assert left == ["MainThread"], left
+    sys.exit(code)

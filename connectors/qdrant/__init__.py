@@ -13,7 +13,7 @@ from connectors.qdrant.names import (
 )
 from connectors.qdrant.owner import Owner, check_owner
 from connectors.qdrant.reader import open_reader
-from connectors.qdrant.scan import scan_points
+from connectors.qdrant.scan import ScannedPoint, scan_points
 from connectors.qdrant.scroll import scroll
 from connectors.qdrant.store import QdrantStore
 
@@ -26,6 +26,7 @@ __all__ = [
     "Owner",
     "QdrantSettings",
     "QdrantStore",
+    "ScannedPoint",
     "check_owner",
     "cleaned",
     "count_by_model",

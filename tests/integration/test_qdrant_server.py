@@ -112,7 +112,7 @@ def test_flows_status_and_reconciliation_on_a_server(served: Place) -> None:
         points, _ = client.scroll(vectors_of("posts"), limit=3, with_payload=False)
         client.delete(vectors_of("posts"), [point.id for point in points])
         assert settle(served, flows, 0) != []
-        mended = run(served, "bytewax.run", "tests.hashing_reconcile", "-s", "1")
+        mended = run(served, "tests.hashing_reconcile")
         assert mended.returncode == 0, mended.stdout + mended.stderr
         assert "everything is repaired" in mended.stdout
         assert settle(served, flows, 0) == []
@@ -124,7 +124,7 @@ def test_flows_status_and_reconciliation_on_a_server(served: Place) -> None:
     [
         ("retrieval.status",),
         ("retrieval.search", "words"),
-        ("bytewax.run", "tests.hashing_reconcile", "-s", "1"),
+        ("tests.hashing_reconcile",),
     ],
     ids=lambda command: command[-1],
 )

@@ -1,18 +1,21 @@
 """Reconciliation and replay against real servers, beside running flows."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from typing import Any
 
 import pika
+import pytest
 from qdrant_client import QdrantClient
 from qdrant_client import models as q
 
-from connectors.qdrant import VECTOR_NAME, cleaned, open_client, vectors_of
+from connectors.qdrant import VECTOR_NAME, QdrantStore, cleaned, open_client, vectors_of
 from connectors.rabbitmq import dead_letter_queue, topology
-from models import CapturedChange, ChangeEvent, DeadLetter, Delivery
+from models import DOCUMENT_TYPES, CapturedChange, ChangeEvent, DeadLetter, Delivery
 from models.identity import record_id
 from tests.chaos.harness import Flows, Load, queue_depth, settle
 from tests.conftest import Place
@@ -33,8 +36,8 @@ def run(place: Place, *command: str, **environment: str) -> subprocess.Completed
     )
 
 
-def reconcile(place: Place, **environment: str) -> subprocess.CompletedProcess[str]:
-    return run(place, "bytewax.run", "tests.hashing_reconcile", **environment)
+def reconcile(place: Place, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return run(place, "tests.hashing_reconcile", *options, **environment)
 
 
 def damage(client: QdrantClient) -> None:
@@ -42,7 +45,7 @@ def damage(client: QdrantClient) -> None:
     records = [str(r.id) for r in client.scroll(cleaned("posts"), limit=100)[0]]
     chunks = client.scroll(vectors_of("articles"), limit=100, with_vectors=True)[0]
     client.delete(cleaned("posts"), q.PointIdsList(points=records[:1]))
-    client.set_payload(cleaned("posts"), {"cleaned_content": "forged"}, points=records[1:2])
+    client.set_payload(cleaned("posts"), {"text_hash": "forged"}, points=records[1:2])
     client.delete(vectors_of("articles"), q.PointIdsList(points=[chunks[0].id]))
     client.set_payload(vectors_of("articles"), {"content": "forged"}, points=[chunks[-1].id])
     stray = q.PointStruct(
@@ -83,10 +86,13 @@ def test_reconcile_finds_and_repairs_every_kind_of_damage(place: Place) -> None:
         found = len(differences(place.database, place.qdrant, HashingEmbedder()))
         assert found >= 7
 
-        dry = reconcile(place, RECONCILE_REPAIR="false")
-        assert dry.returncode == 0
-        for kind in ("missing", "stale", "orphaned document", "orphaned chunks"):
-            assert kind in dry.stdout, dry.stdout
+        for dry in (reconcile(place, "--report-only"), reconcile(place, RECONCILE_REPAIR="false")):
+            assert dry.returncode == 0
+            for kind in ("missing", "stale", "orphaned document", "orphaned chunks"):
+                assert kind in dry.stdout, dry.stdout
+            assert "nothing was repaired" in dry.stdout
+        some = reconcile(place, "--report-only", "--type", "repositories").stdout
+        assert some.startswith("orphaned document: repositories ghost\nreconcile: 1 orphaned")
         assert len(differences(place.database, place.qdrant, HashingEmbedder())) == found
 
         flows.start("features")
@@ -104,6 +110,43 @@ def test_reconcile_without_servers_is_one_line_and_exit_code_1(place: Place) -> 
     )
     assert result.returncode == 1
     assert len(result.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_reconciliation_in_one_line(place: Place, number: int) -> None:
+    text = "Ein Satz, der zu zerlegen ist, und noch einer. " * 2000
+    place.database.posts.insert_many([{"_id": n, "content": f"{n} {text}"} for n in range(200)])
+    with closing(open_client(place.qdrant)) as client:
+        QdrantStore(client, DOCUMENT_TYPES).ensure_collections(HashingEmbedder.dimension)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.hashing_reconcile"],
+        cwd=ROOT,
+        env={**os.environ, **place.environment, "LOG_LEVEL": "INFO"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stderr is not None
+        while "comparing posts, articles, repositories" not in (line := process.stderr.readline()):
+            assert line, "it has ended"
+        time.sleep(0.5)  # within the dataflow
+        process.send_signal(number)
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err) == (128 + number, "", "reconcile: interrupted\n")
+    assert queue_depth(place, place.queue) == 0
+
+
+def test_reconcile_shows_no_terminal_escapes_of_a_document(place: Place) -> None:
+    evil = "\x1b]52;c;cm0=\x07\x1b[2J\x9b31m\nreconcile: nothing is wrong\n\u202e"
+    place.database.posts.insert_one({"_id": evil, "content": "x"})
+    with closing(open_client(place.qdrant)) as client:
+        QdrantStore(client, DOCUMENT_TYPES).ensure_collections(HashingEmbedder.dimension)
+    shown = reconcile(place, "--report-only").stdout.splitlines()
+    assert len(shown) == 3
+    assert shown[0].startswith(r"missing: posts \x1b]52;c;cm0=\x07\x1b[2J\x9b31m\nreconcile: noth")
+    assert shown[1] == "reconcile: 1 missing"
+    assert all(line.isprintable() for line in shown)
 
 
 def dead(place: Place, change: CapturedChange) -> Any:

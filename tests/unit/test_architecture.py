@@ -17,7 +17,7 @@ from bytewax.dataflow import Dataflow
 from bytewax.testing import TestingSink, TestingSource
 from bytewax.visualize import to_json
 
-from flows import cdc, features, pipeline, reconcile
+from flows import cdc, features, pipeline, reconciliation
 from flows.operators.attempt import attempt
 from tests.processes import ROOT
 
@@ -163,7 +163,7 @@ def test_an_ignored_type_error_has_its_reason_beside_it(top: str) -> None:
     for file in sorted((ROOT / top).rglob("*.py")):
         for line in file.read_text().splitlines():
             if "type: ignore" in line:
-                assert re.search(r"# type: ignore\[[a-z-]+\]  # \w+ \w+", line), f"{file}: {line}"
+                assert re.search(r"# type: ignore\[[a-z-]+\] +# \w+ \w+", line), f"{file}: {line}"
 
 
 def never(*_: Any) -> Any:
@@ -176,7 +176,7 @@ def flows() -> list[Dataflow]:
         cdc.build(nothing, never),
         features.build(nothing, never, lambda batch: [], never),
         pipeline.build(nothing, nothing, never, lambda batch: [], never, never),
-        reconcile.build(nothing, nothing, never, "model", never, TestingSink([]), never),
+        reconciliation.build(nothing, nothing, never, "model", never, TestingSink([]), never),
     ]
 
 
