@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from typing_extensions import override
 
-from flows.logs import complain
+from flows.logs import complain, complain_at_length
 from models.errors import ConfigurationError, ConnectorFailedError
 from models.shown import shown
 
@@ -87,7 +87,7 @@ def drain_on_signals(
         ):
             cause = cause.__cause__ or cause.__context__
         if cause is None:
-            sys.__excepthook__(kind, error, traceback)
+            complain_at_length(error)
         else:
             kind_ = "configuration error" if isinstance(cause, ConfigurationError) else "error"
             complain(f"{kind_}: {cause}")

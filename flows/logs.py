@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import traceback
 from types import TracebackType
 from typing import Any
 
@@ -25,6 +26,13 @@ def say_json(value: Any) -> None:
 def complain(text: object) -> None:
     """Print one line on standard error."""
     print(shown(text), file=sys.stderr)
+
+
+def complain_at_length(error: BaseException) -> None:
+    """Print the traceback of an error that nobody expected."""
+    for lines in traceback.format_exception(error):
+        for line in lines.splitlines():
+            complain(line)
 
 
 def configure_logging(level: str) -> None:

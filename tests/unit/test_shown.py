@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from connectors.patience import Patience
 from flows import replay
 from flows.lifecycle import one_line_errors
-from flows.logs import SafeFormatter
+from flows.logs import SafeFormatter, complain_at_length
 from flows.settings import Settings
 from models import Version
 from models.dead_letters import describe
@@ -204,3 +204,13 @@ def test_a_configuration_error_is_one_safe_line() -> None:
 
 def test_the_reason_of_a_dead_letter_is_one_safe_line() -> None:
     assert is_safe(describe(ValueError(EVIL)), lines=0)
+
+
+def test_the_traceback_of_a_flow_is_safe(capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        raise ValueError(EVIL)
+    except ValueError as error:
+        complain_at_length(error)
+    text = capsys.readouterr().err
+    assert is_safe(text)
+    assert text.startswith("Traceback")
