@@ -8,12 +8,13 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pika
+from pika.adapters.blocking_connection import BlockingChannel
 from pymongo import MongoClient
 from pymongo.database import Database
 
@@ -70,7 +71,7 @@ class Place:
         }
 
     @contextlib.contextmanager
-    def channel(self) -> Iterator[Any]:
+    def channel(self) -> Iterator[BlockingChannel]:
         """A channel of a connection of its own."""
         connection = pika.BlockingConnection(self.broker.parameters())
         try:
@@ -158,7 +159,9 @@ class Servers:
         return Place(mongo.uri, RabbitMQSettings(port=broker.port), folder)
 
 
-def wait_for(what: str, check: Any, timeout: float = 120, every: float = 0.05) -> None:
+def wait_for(
+    what: str, check: Callable[[], object], timeout: float = 120, every: float = 0.05
+) -> None:
     """Wait until `check()` is true; fails with `what` when it never is."""
     deadline = time.monotonic() + timeout
     while not check():

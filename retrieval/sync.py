@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 from qdrant_client import QdrantClient
+from qdrant_client import models as q
 
 from connectors.qdrant import UNPREFIXED, VECTOR_NAME, Collections, scroll
 from flows.embedding.embedder import TextEmbedder, Vectors
@@ -147,7 +148,7 @@ def _points(
         yield str(record.id), Point(record.payload or {}, _vector(record.vector))
 
 
-def _vector(vectors: Any) -> Vectors | None:
+def _vector(vectors: q.VectorStructOutput | None) -> Vectors | None:
     if not isinstance(vectors, dict) or VECTOR_NAME not in vectors:
         return None
     return np.asarray(vectors[VECTOR_NAME], dtype=np.float32)

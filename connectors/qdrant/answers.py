@@ -13,7 +13,7 @@ content is told by its text, and a text that is not known costs no document its 
 
 import re
 import sqlite3
-from typing import Any, Final
+from typing import Final
 
 import grpc
 from qdrant_client.common.client_exceptions import QdrantException
@@ -125,8 +125,9 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(text).split())[:300] or type(error).__name__
 
 
-def _code(error: BaseException) -> Any:
-    return getattr(error, "code", lambda: None)()
+def _code(error: BaseException) -> grpc.StatusCode | None:
+    code: grpc.StatusCode | None = getattr(error, "code", lambda: None)()
+    return code
 
 
 def _is_content(error: BaseException) -> bool:

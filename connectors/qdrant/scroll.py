@@ -4,10 +4,11 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, Final, Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from qdrant_client import QdrantClient
 from qdrant_client import models as q
+from qdrant_client.conversions.common_types import PointId
 
 from connectors.qdrant.answers import STORE_ERRORS, is_too_much, one_line
 
@@ -50,7 +51,8 @@ def scroll(
     :param call: makes each request
     :raises STORE_ERRORS: what `call` lets through, and what a page of one point meets
     """
-    size, offset = FIRST_PAGE, None
+    size = FIRST_PAGE
+    offset: PointId | None = None
     while True:
         began = time.monotonic()
         read = partial(_page, client, collection, only, size, offset, fields, with_vectors)
@@ -71,10 +73,10 @@ def _page(
     collection: str,
     only: q.Filter | None,
     size: int,
-    offset: Any,
+    offset: PointId | None,
     fields: Fields,
     with_vectors: bool,
-) -> tuple[list[q.Record], Any] | None:
+) -> tuple[list[q.Record], PointId | None] | None:
     """A page and where the next one begins; None where fewer points are to be asked for."""
     try:
         return client.scroll(

@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 from qdrant_client import QdrantClient
 from qdrant_client import models as q
 
@@ -156,7 +158,7 @@ class QdrantStore:
             known = version_in(self._payloads(self._names.tombstones, [fence]).get(fence))
             self._upsert(self._names.tombstones, [tombstone(fence, type_, "", max(known, version))])
 
-    def upsert_chunks(self, chunks: Sequence[NewChunk], vectors: Iterable[Any]) -> None:
+    def upsert_chunks(self, chunks: Sequence[NewChunk], vectors: npt.NDArray[np.float32]) -> None:
         """W2: write new chunks with their vectors."""
         points = (
             (chunk.key.type, _chunk(chunk, vector))
@@ -220,7 +222,7 @@ class QdrantStore:
             self._client.close()
 
     def _payloads(
-        self, collection: str, ids: Sequence[str], fields: Any = True
+        self, collection: str, ids: Sequence[str], fields: Fields = True
     ) -> dict[str, Mapping[str, Any]]:
         def retrieve(part: list[str]) -> list[q.Record]:
             return self._client.retrieve(collection, part, with_payload=fields)
@@ -325,7 +327,7 @@ def _grouped(pairs: Iterable[tuple[K, T]]) -> dict[K, list[T]]:
     return groups
 
 
-def _chunk(chunk: NewChunk, vector: Any) -> q.PointStruct:
+def _chunk(chunk: NewChunk, vector: npt.NDArray[np.float32]) -> q.PointStruct:
     payload = {**chunk.payload, "version": chunk.version.time}
     return q.PointStruct(id=chunk.id, vector={VECTOR_NAME: vector.tolist()}, payload=payload)
 

@@ -1,12 +1,14 @@
 """The numbers that a model computes with: the fastest kind that does not change its vectors."""
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
+
+    from flows.embedding.embedder import Vectors
 
 FLOAT32 = "float32"
 FLOAT16 = "float16"
@@ -94,12 +96,13 @@ def _cast(model: "SentenceTransformer", precision: str) -> "SentenceTransformer"
     return cast
 
 
-def _directions(model: "SentenceTransformer") -> Any:
+def _directions(model: "SentenceTransformer") -> "Vectors":
     """Vectors of length 1, shape (texts, dimension)."""
     vectors = model.encode(list(_TEXTS), convert_to_tensor=True, show_progress_bar=False).float()
-    return (vectors / vectors.norm(dim=1, keepdim=True)).cpu().numpy()
+    directions: Vectors = (vectors / vectors.norm(dim=1, keepdim=True)).cpu().numpy()
+    return directions
 
 
-def _agree(some: Any, others: Sequence[Any]) -> bool:
+def _agree(some: "Vectors", others: "Vectors") -> bool:
     # what is no number compares as false
     return bool((np.sum(some * others, axis=1) >= LEAST_COSINE).all())
