@@ -91,4 +91,4 @@ def flow() -> Dataflow:
     with one_line_errors():
         check_recovery("mongodb_change_stream", changes.list_parts())
     drain_on_signals(stopping, finishing(changes), messages.close)
-    return build(changes, messages.submit, settings.queue, settings.partitions)
+    return build(stopping.watch(changes), messages.submit, settings.queue, settings.partitions)

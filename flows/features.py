@@ -206,7 +206,12 @@ def assemble(settings: Settings, model_and_store: ModelAndStore) -> Dataflow:
     drain_on_signals(stopping, finishing(deliveries), in_turn(letters.close, model_and_store.close))
     text = model_and_store.text
     return build(
-        deliveries, lambda: text, model_and_store, letters.submit, settings.queue, text.clean
+        stopping.watch(deliveries),
+        lambda: text,
+        model_and_store,
+        letters.submit,
+        settings.queue,
+        text.clean,
     )
 
 

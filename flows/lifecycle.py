@@ -11,8 +11,9 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
+from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from typing_extensions import override
 
 from flows.logs import complain, complain_at_length
@@ -22,7 +23,12 @@ from models.shown import shown
 GRACE_S = 8.0
 """The longest time from the signal to the end, even if work is still in flight."""
 
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
 log = logging.getLogger("flows")
+
+X = TypeVar("X")
+S = TypeVar("S")
 
 
 @contextmanager
@@ -48,13 +54,53 @@ class StopSignal(threading.Event):
 
     def __init__(self) -> None:
         super().__init__()
-        self.begun = False
-        """Whether a source has looked: before that, nothing can be in flight."""
+        self._looked_at = False
+        self._running = False
+
+    @property
+    def begun(self) -> bool:
+        """Whether something can be in flight.
+
+        Not before a source has looked. The processes of a cluster have begun when all of them are
+        there: one that leaves then, even one without a source, takes the others with it.
+        """
+        return self._looked_at or (self._running and _of_a_cluster())
+
+    def watch(self, source: FixedPartitionedSource[X, S]) -> FixedPartitionedSource[X, S]:
+        """The same source; it tells this signal when the dataflow runs."""
+        return _Watched(source, self._run)
 
     @override
     def is_set(self) -> bool:
-        self.begun = True
+        self._looked_at = True
         return super().is_set()
+
+    def _run(self) -> None:
+        self._running = True
+
+
+def _of_a_cluster() -> bool:
+    # bytewax.run has read its arguments and variables when it calls for the flow.
+    return getattr(sys.modules["__main__"], "addresses", None) is not None
+
+
+class _Watched(FixedPartitionedSource[X, S]):
+    """Bytewax lists the partitions in each process, when the processes have found each other."""
+
+    def __init__(self, source: FixedPartitionedSource[X, S], run: Callable[[], None]) -> None:
+        self._source = source
+        self._run = run
+
+    @override
+    def list_parts(self) -> list[str]:
+        self._run()
+        return self._source.list_parts()
+
+    @override
+    def build_part(
+        self, step_id: str, for_part: str, resume_state: S | None
+    ) -> StatefulSourcePartition[X, S]:
+        return self._source.build_part(step_id, for_part, resume_state)
 
 
 def drain_on_signals(
@@ -70,7 +116,7 @@ def drain_on_signals(
     the first batch there is nothing to write, and the process ends at once: while it loads its
     model, or waits for the other processes of a cluster.
 
-    :param stopping: read by the sources
+    :param stopping: read by the sources, and watches them
     :param finish: runs if a signal has ended the dataflow and there was no error; if it raises,
         the exit code is 1
     :param close: runs last, also after an error
@@ -102,6 +148,10 @@ def drain_on_signals(
             on_error(type(error), error, error.__traceback__)
             _leave(1)
         close()
+        # From here Python gives signals their default back: one that comes now, as to a process
+        # whose cluster has ended a moment before, would make an error of a good end.
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
 
     _on_signals(lambda signals: _stop(stopping, signals))
     sys.excepthook = on_error
@@ -118,7 +168,7 @@ def _on_signals(react: Callable[[int], None]) -> None:
     signals, wakeup = os.pipe()
     os.set_blocking(wakeup, False)
     signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _SIGNALS:
         signal.signal(number, lambda *_: None)
     threading.Thread(target=react, args=(signals,), name="signals", daemon=True).start()
 

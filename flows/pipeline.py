@@ -58,8 +58,8 @@ def flow() -> Dataflow:
     )
     text = model_and_store.text
     return build(
-        changes,
-        deliveries,
+        stopping.watch(changes),
+        stopping.watch(deliveries),
         lambda: text,
         model_and_store,
         messages.submit,

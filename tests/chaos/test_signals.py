@@ -68,6 +68,22 @@ def test_a_process_that_waits_for_its_cluster_ends_at_once(tmp_path: Path, numbe
         assert "nothing is in flight yet" in flow.output()
 
 
+def test_a_process_without_a_source_does_not_leave_its_cluster_first(place: Place) -> None:
+    """The one with the source was draining, and panicked."""
+    flows = Flows(place, capture_processes=2)
+    Load(place, seed=3, documents=200).insert_all()
+    flows.start("cdc")
+    try:
+        while queue_depth(place, place.queue) == 0:
+            flows.check()
+            time.sleep(0.1)
+        assert set(flows.stop().values()) == {0}
+    finally:
+        for process in flows.running.values():
+            process.end()
+    assert not any("panicked" in process.output() for process in flows.running.values())
+
+
 def test_sigterm_while_the_model_is_loaded_ends_at_once(tmp_path: Path) -> None:
     with FlowProcess("tests.slow_to_load", NOWHERE, tmp_path / "features.log") as flow:
         flow.wait_ready()
