@@ -78,7 +78,8 @@ def _mongodb(settings: Settings, problems: list[str]) -> tuple[Counts, str]:
                 settings.mongo_database, settings.rabbitmq.virtual_host, settings.queue
             )
             checkpoint = checkpoints.find_one({"_id": name})
-            now: datetime = client.admin.command("hello")["localTime"]
+            hello = client.admin.command("hello", codec_options=client.codec_options)
+            now: datetime = hello["localTime"]
     except PyMongoError as error:
         problems.append(_problem("MongoDB", error))
         return {}, _UNKNOWN

@@ -110,7 +110,7 @@ def test_strict_mode_refuses_no_filter_and_every_index_serves_one(served: Place)
         assert [hit.content for hit in search("a", types=["posts"], author_id="me")] == ["a"]
         search("a", platform="x")
         world.apply(change(None, 2**63 - 1))
-        for command in (("retrieval.status",), ("bytewax.run", "tests.hashing_reconcile")):
+        for command in (("retrieval.status",), ("tests.hashing_reconcile",)):
             ended = run(served, *command)
             assert ended.returncode == 0, ended.stdout + ended.stderr
         world.store.prune_tombstones(0.0)
@@ -201,7 +201,7 @@ def test_a_foreign_store_ends_flow_and_commands_with_one_line(served: Place) -> 
     store = QdrantStore(open_client(served.qdrant), DOCUMENT_TYPES)
     store.claim(Owner("another", "/", "default"))
     run_flow = ("bytewax.run", "tests.hashing_features")
-    for command in (run_flow, ("bytewax.run", "tests.hashing_reconcile"), ("flows.replay",)):
+    for command in (run_flow, ("tests.hashing_reconcile",), ("flows.replay",)):
         ended = run(served, *command)
         assert ended.returncode == 1, command
         assert "database another" in ended.stderr
@@ -245,7 +245,7 @@ def test_a_snapshot_and_reconcile_refill_an_emptied_collection_of_vectors(served
         assert settle(served, flows, 60) == []
         for type_ in DOCUMENT_TYPES:
             client.delete(UNPREFIXED.vectors(type_), q.Filter())
-        mended = run(served, "bytewax.run", "tests.hashing_reconcile", "-s", "1")
+        mended = run(served, "tests.hashing_reconcile")
         assert mended.returncode == 0, mended.stdout + mended.stderr
         assert settle(served, flows, 30) == []
         assert set(flows.stop().values()) == {0}
