@@ -131,6 +131,7 @@ class Flows:
     :param capture_processes: processes of the capture flow, as one Bytewax cluster
     :param features_processes: the same of the features flow; needs a Qdrant server
     :param standby: the processes of the features flow are no cluster: each may take over any queue
+    :param capture_standby: those of the capture flow are none either: one owns the pipeline
     """
 
     place: Place
@@ -139,6 +140,7 @@ class Flows:
     capture_processes: int = 1
     features_processes: int = 1
     standby: bool = False
+    capture_standby: bool = False
     bare: bool = False
     recovery: bool = False
     features: str = FEATURES
@@ -160,7 +162,7 @@ class Flows:
             self._start(f"{name}-{index}", [] if self._stands_by(name) else clustered)
 
     def _stands_by(self, name: str) -> bool:
-        return self.standby and name.startswith("features")
+        return self.capture_standby if name.startswith("cdc") else self.standby
 
     def _start(self, name: str, arguments: list[str]) -> None:
         module = self.features if name.startswith("features") else "flows.cdc"

@@ -31,6 +31,7 @@ ARRANGEMENTS: list[dict[str, Any]] = [
     {"partitions": 4, "workers": 2},
     {"partitions": 4, "workers": 2, "recovery": True},
     {"partitions": 4, "capture processes": 2},
+    {"partitions": 4, "capture processes": 2, "capture standby": True},
     {"partitions": 4, "features processes": 2},
     {"partitions": 4, "features processes": 2, "standby": True},
 ]

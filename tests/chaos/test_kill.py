@@ -18,6 +18,7 @@ from tests.conftest import Place
         ({"bare": True}, ("cdc", "features")),
         ({"partitions": 4, "workers": 2}, ("cdc", "features")),
         ({"partitions": 4, "capture_processes": 2}, ("cdc", "features")),
+        ({"capture_processes": 2, "capture_standby": True}, ("cdc",)),
     ],
     ids=str,
 )
