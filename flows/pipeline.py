@@ -39,18 +39,14 @@ def build(
     return flow
 
 
-def flow() -> Dataflow:
-    """The dataflow that `bytewax.run` runs, from the environment."""
+def assemble(settings: Settings, model_and_store: features_flow.ModelAndStore) -> Dataflow:
+    """The dataflow from the real servers to a model and a store; a signal ends it."""
     collect_rarely()
     stopping = StopSignal()
-    with one_line_errors():
-        settings = Settings.from_env()
-        settings.configure_logging()
-        model_and_store = features_flow.ModelAndStore(settings)
-        # One for each side: consuming goes on while an alarm of the broker holds the changes back.
-        messages, letters = cdc.publisher(settings), features_flow.publisher(settings)
-        changes = cdc.source(settings, stopping, messages)
-        deliveries = features_flow.source(settings, stopping, model_and_store.load, letters)
+    # One for each side: consuming goes on while an alarm of the broker holds the changes back.
+    messages, letters = cdc.publisher(settings), features_flow.publisher(settings)
+    changes = cdc.source(settings, stopping, messages)
+    deliveries = features_flow.source(settings, stopping, model_and_store.load, letters)
     drain_on_signals(
         stopping,
         finishing(changes, deliveries),
@@ -68,3 +64,11 @@ def flow() -> Dataflow:
         settings.partitions,
         text.clean,
     )
+
+
+def flow() -> Dataflow:
+    """The dataflow that `bytewax.run` runs, from the environment."""
+    with one_line_errors():
+        settings = Settings.from_env()
+        settings.configure_logging()
+        return assemble(settings, features_flow.ModelAndStore(settings))
