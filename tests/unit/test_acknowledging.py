@@ -266,6 +266,16 @@ def test_no_position_is_stored_before_everything_up_to_it_is_confirmed(
     assert (stream.stored[-1] if stream.stored else 0) == handed_on
 
 
+def test_a_position_is_not_waited_for_that_a_failed_publisher_would_have_to_confirm() -> None:
+    stream, messages, part = capturing()
+    stream.change(1)
+    messages.submit([Message("q", b"1") for _ in part.next_batch()])
+    messages.failure = ConnectorFailedError("it has ended by itself")
+    with pytest.raises(ConnectorFailedError):
+        part.finish()
+    assert not stream.stored
+
+
 def test_positions_of_a_quiet_stream_do_not_pile_up_behind_an_alarm() -> None:
     stream, messages, part = capturing()
     stream.change(1)

@@ -197,6 +197,28 @@ def test_a_refused_message_is_not_confirmed_by_those_that_follow_it() -> None:
     assert broker.queue == [0, 2, 3, 1, 2, 3]
 
 
+def test_messages_that_are_refused_together_are_not_confirmed_by_those_that_follow() -> None:
+    publisher, broker = made()
+    broker.connect()
+    publisher.submit([message(number) for number in range(4)])
+    broker.nack(3, multiple=True)
+    assert not broker.channel.is_open
+    broker.channel.is_open = True  # its closing takes a while
+    publisher._answer(frame(Basic.Ack(4, True)))
+    assert publisher.confirmed == 0
+
+
+def test_an_answer_of_a_lost_channel_confirms_nothing_on_the_next_one() -> None:
+    publisher, broker = made()
+    broker.connect()
+    publisher.submit([message(number) for number in range(3)])
+    broker.ack(2, multiple=False)
+    broker.lose()
+    broker.connect()
+    broker.ack(1, multiple=False)
+    assert publisher.confirmed == 1
+
+
 def test_what_was_confirmed_before_a_refusal_is_not_sent_again() -> None:
     publisher, broker = made()
     broker.connect()
