@@ -65,7 +65,7 @@ class Comparison:
                 now = cluster_time(mongo, settings.mongo_database, self._types[0]).committed
                 store = stack.enter_context(open_reader(settings.qdrant))
                 names = settings.qdrant.collections
-                check_owner(store, lambda call: call(), names, settings.owner)
+                check_owner(lambda request: request(store), names, settings.owner)
             except (PyMongoError, StoreUnavailableError) as error:
                 raise ConfigurationError(one_line(error)) from error
             except STORE_ERRORS as error:

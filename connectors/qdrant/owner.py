@@ -6,17 +6,16 @@ every server takes for one of several callers only, and because no kill can come
 creation and the name.
 """
 
-from functools import partial
 from hashlib import sha256
+from operator import methodcaller
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
-from qdrant_client import QdrantClient
 from qdrant_client import models as q
 
 from connectors.qdrant.names import Collections
+from connectors.qdrant.patient import Ask
 from connectors.qdrant.schema import create
-from connectors.qdrant.scroll import Call
 from models.errors import ConfigurationError
 
 _LONGEST_NAME = 200
@@ -36,24 +35,24 @@ class Owner(NamedTuple):
         return name if len(name) <= _LONGEST_NAME else sha256(name.encode()).hexdigest()
 
 
-def claim(client: QdrantClient, call: Call, names: Collections, owner: Owner) -> None:
+def claim(ask: Ask, names: Collections, owner: Owner) -> None:
     """Make the store this pipeline's, if it is nobody's; to be called before anything is written.
 
     :raises ConfigurationError: it belongs to another pipeline
     """
     mark = {owner.as_name(): q.VectorParams(size=1, distance=q.Distance.COSINE)}
-    call(partial(create, client, names.owner, mark))
-    check_owner(client, call, names, owner)
+    create(ask, names.owner, mark)
+    check_owner(ask, names, owner)
 
 
-def check_owner(client: QdrantClient, call: Call, names: Collections, owner: Owner) -> None:
+def check_owner(ask: Ask, names: Collections, owner: Owner) -> None:
     """Refuse the store of another pipeline; one that is nobody's passes.
 
     :raises ConfigurationError: it belongs to another pipeline
     """
-    if not call(partial(client.collection_exists, names.owner)):
+    if not ask(methodcaller("collection_exists", names.owner)):
         return
-    info = call(partial(client.get_collection, names.owner))
+    info = ask(methodcaller("get_collection", names.owner))
     vectors = info.config.params.vectors
     marks = list(vectors) if isinstance(vectors, dict) else []
     if marks != [owner.as_name()]:

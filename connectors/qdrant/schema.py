@@ -6,7 +6,7 @@ costs memory and each write.
 """
 
 from collections.abc import Iterable, Mapping
-from functools import partial
+from operator import methodcaller
 from typing import Final
 from warnings import catch_warnings, simplefilter
 
@@ -15,7 +15,7 @@ from qdrant_client import models as q
 
 from connectors.qdrant.answers import STORE_ERRORS
 from connectors.qdrant.names import VECTOR_NAME, Collections
-from connectors.qdrant.scroll import Call
+from connectors.qdrant.patient import Ask
 from models.errors import ConfigurationError
 
 Indexes = Mapping[str, q.PayloadSchemaType]
@@ -43,12 +43,10 @@ def indexes(names: Collections, types: Iterable[str]) -> dict[str, Indexes]:
     return made
 
 
-def ensure_schema(
-    client: QdrantClient, call: Call, names: Collections, types: Iterable[str], dimension: int
-) -> None:
+def ensure_schema(ask: Ask, names: Collections, types: Iterable[str], dimension: int) -> None:
     """Create what is missing: collections, and their indexes also where they exist already.
 
-    :param call: makes each request
+    :param ask: makes each request
     :param dimension: size of the chunks' vectors
     :raises ConfigurationError: a collection exists with other vectors
     """
@@ -56,35 +54,37 @@ def ensure_schema(
     dense = {VECTOR_NAME: q.VectorParams(size=dimension, distance=q.Distance.COSINE)}
     for collection, fields in indexes(names, types).items():
         vectors = dense if collection in chunks else {}
-        call(partial(create, client, collection, vectors))
-        info = call(partial(client.get_collection, collection))
+        create(ask, collection, vectors)
+        info = ask(methodcaller("get_collection", collection))
         if vectors:
             _check_vectors(collection, info, dimension)
-        _ensure_indexes(client, call, collection, info, fields)
+        _ensure_indexes(ask, collection, info, fields)
 
 
-def create(client: QdrantClient, collection: str, vectors: Mapping[str, q.VectorParams]) -> None:
+def create(ask: Ask, collection: str, vectors: Mapping[str, q.VectorParams]) -> None:
     """Create a collection, unless it is there."""
-    if client.collection_exists(collection):
-        return
-    try:
-        client.create_collection(collection, vectors_config=dict(vectors))
-    except (ValueError, *STORE_ERRORS):
-        if not client.collection_exists(collection):  # another process may have been faster
-            raise
+
+    def unless_there(client: QdrantClient) -> None:
+        if client.collection_exists(collection):
+            return
+        try:
+            client.create_collection(collection, vectors_config=dict(vectors))
+        except (ValueError, *STORE_ERRORS):
+            if not client.collection_exists(collection):  # another process may have been faster
+                raise
+
+    ask(unless_there)
 
 
-def _ensure_indexes(
-    client: QdrantClient, call: Call, collection: str, info: q.CollectionInfo, fields: Indexes
-) -> None:
+def _ensure_indexes(ask: Ask, collection: str, info: q.CollectionInfo, fields: Indexes) -> None:
     have = {field: index.data_type for field, index in info.payload_schema.items()}
     with catch_warnings():
         simplefilter("ignore")  # of the embedded store, which has no indexes
         for field, type_ in fields.items():
             if have.get(field) != type_:
-                call(partial(client.create_payload_index, collection, field, type_, wait=True))
+                ask(methodcaller("create_payload_index", collection, field, type_, wait=True))
         for field in have.keys() & set(_RETIRED) - fields.keys():
-            call(partial(client.delete_payload_index, collection, field, wait=True))
+            ask(methodcaller("delete_payload_index", collection, field, wait=True))
 
 
 def _check_vectors(collection: str, info: q.CollectionInfo, dimension: int) -> None:

@@ -1,11 +1,9 @@
 """Qdrant: what is read of a document, and the writes of a plan."""
 
 import logging
-import sqlite3
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,30 +11,14 @@ import numpy.typing as npt
 from qdrant_client import QdrantClient
 from qdrant_client import models as q
 
-from connectors.patience import Patience
-from connectors.qdrant.answers import (
-    STORE_ERRORS,
-    explain,
-    is_away,
-    is_divisible,
-    one_line,
-    translated,
-)
+from connectors.qdrant.answers import one_line
 from connectors.qdrant.models_used import count_by_model
 from connectors.qdrant.names import UNPREFIXED, VECTOR_NAME, Collections
 from connectors.qdrant.owner import Owner, check_owner, claim
-from connectors.qdrant.requests import (
-    MAX_POINTS,
-    bounded,
-    set_payload,
-    size_of_point,
-    tombstone,
-    version_in,
-)
+from connectors.qdrant.patient import PatientClient
+from connectors.qdrant.requests import set_payload, tombstone, version_in
 from connectors.qdrant.schema import ensure_schema
-from connectors.qdrant.scroll import Fields, scroll
 from models import Version, record_id
-from models.errors import PointsGoneError
 from models.fresh import without_text
 from models.identity import drop_fence_id
 from models.plans import NewChunk, RefreshPlan, RemovalPlan, UpsertPlan
@@ -44,7 +26,6 @@ from models.stored import SUSPECT, Key, Stored
 
 T = TypeVar("T")
 K = TypeVar("K")
-X = TypeVar("X")
 
 log = logging.getLogger("connectors")
 
@@ -65,40 +46,36 @@ class QdrantStore:
         types: Iterable[str],
         collections: Collections = UNPREFIXED,
     ) -> None:
-        self._client = client
+        self._client = PatientClient(client)
         self._types = tuple(types)
         self._names = collections
-        self._patience = Patience("Qdrant", is_away, explain=explain)
-        # The embedded store is a single SQLite connection and plain lists.
-        self._lock = threading.RLock()
 
     def ensure_collections(self, dimension: int) -> None:
         """Create what is missing, payload indexes before the first write.
 
         :raises ConfigurationError: a collection exists with other vectors
         """
-        ensure_schema(self._client, self._call, self._names, self._types, dimension)
+        ensure_schema(self._client.call, self._names, self._types, dimension)
 
     def claim(self, owner: Owner) -> None:
         """Make the store this pipeline's, if it is nobody's.
 
         :raises ConfigurationError: it belongs to another pipeline
         """
-        claim(self._client, self._call, self._names, owner)
+        claim(self._client.call, self._names, owner)
 
     def check_owner(self, owner: Owner) -> None:
         """Refuse the store of another pipeline, without claiming one that is nobody's.
 
         :raises ConfigurationError: it belongs to another pipeline
         """
-        check_owner(self._client, self._call, self._names, owner)
+        check_owner(self._client.call, self._names, owner)
 
     def chunks_by_model(self) -> "Counter[str]":
         """How many chunks each model has embedded; empty where the store cannot tell."""
         try:
-            with self._lock:
-                return count_by_model(self._client, self._names, self._types)
-        except STORE_ERRORS as error:
+            return self._client.attempt(lambda c: count_by_model(c, self._names, self._types))
+        except Exception as error:  # noqa: BLE001 (no error of this may keep a flow from starting)
             log.warning("chunks were not counted by model: %s", one_line(error))
             return Counter()
 
@@ -108,12 +85,12 @@ class QdrantStore:
         for key in keys:
             by_type.setdefault(key.type, []).append(key)
         fences = [drop_fence_id(type_) for type_ in by_type]
-        tombstones = self._payloads(
+        tombstones = self._client.payloads(
             self._names.tombstones, [*(record_id(*key) for key in keys), *fences]
         )
         stored = {}
         for type_, some in by_type.items():
-            records = self._payloads(
+            records = self._client.payloads(
                 self._names.cleaned(type_),
                 [record_id(*key) for key in some],
                 q.PayloadSelectorExclude(exclude=["cleaned_content"]),
@@ -135,7 +112,7 @@ class QdrantStore:
         missing: set[Key] = set()
         ids = _grouped((key.type, id_) for key, some in named.items() for id_ in some)
         for type_, some in ids.items():
-            there = self._payloads(self._names.vectors(type_), some, False)
+            there = self._client.payloads(self._names.vectors(type_), some, False)
             missing |= {
                 key for key in named if key.type == type_ and not there.keys() >= set(named[key])
             }
@@ -146,7 +123,7 @@ class QdrantStore:
         fields = q.PayloadSelectorInclude(
             include=["entry_id", "version", "ordinal", "chunk_ids", SUSPECT]
         )
-        for _, payload in self._scroll(self._names.cleaned(type_), None, fields):
+        for _, payload in self._client.scroll(self._names.cleaned(type_), None, fields):
             # Compared here: Qdrant's range filters compare as 64-bit floats.
             if version_in(payload) <= older_than:
                 yield Key(type_, payload["entry_id"]), payload
@@ -154,9 +131,11 @@ class QdrantStore:
     def fence_type(self, type_: str, version: Version) -> None:
         """Remember the drop of a whole collection: nothing of this version or older comes back."""
         fence = drop_fence_id(type_)
-        with self._lock:
-            known = version_in(self._payloads(self._names.tombstones, [fence]).get(fence))
-            self._upsert(self._names.tombstones, [tombstone(fence, type_, "", max(known, version))])
+        with self._client.lock:
+            known = version_in(self._client.payloads(self._names.tombstones, [fence]).get(fence))
+            self._client.upsert(
+                self._names.tombstones, [tombstone(fence, type_, "", max(known, version))]
+            )
 
     def upsert_chunks(self, chunks: Sequence[NewChunk], vectors: npt.NDArray[np.float32]) -> None:
         """W2: write new chunks with their vectors."""
@@ -165,11 +144,11 @@ class QdrantStore:
             for chunk, vector in zip(chunks, vectors, strict=True)
         )
         for type_, some in _grouped(points).items():
-            self._upsert(self._names.vectors(type_), some)
+            self._client.upsert(self._names.vectors(type_), some)
 
     def bury(self, removals: Sequence[RemovalPlan]) -> None:
         """F1: tombstones of what is removed; from here on nothing older can come back."""
-        self._upsert(
+        self._client.upsert(
             self._names.tombstones,
             [tombstone(record_id(*plan.key), *plan.key, plan.version) for plan in removals],
         )
@@ -185,12 +164,12 @@ class QdrantStore:
             for update in plan.updates
         )
         for type_, some in _grouped(updates).items():
-            self._set_payloads(self._names.vectors(type_), some)
+            self._client.set_payloads(self._names.vectors(type_), some)
 
     def delete_chunks(self, chunks: Sequence[tuple[Key, str]]) -> None:
         """F3: chunks that are gone, by document and id."""
         for type_, ids in _grouped((key.type, id_) for key, id_ in chunks).items():
-            self._delete(self._names.vectors(type_), ids)
+            self._client.delete(self._names.vectors(type_), ids)
 
     def refresh_records(self, refreshes: Sequence[RefreshPlan]) -> None:
         """F4: the version of records where nothing else has changed."""
@@ -199,51 +178,26 @@ class QdrantStore:
             (type_, set_payload(version.fields(), some)) for (type_, version), some in ids.items()
         )
         for type_, some in _grouped(updates).items():
-            self._set_payloads(self._names.cleaned(type_), some)
+            self._client.set_payloads(self._names.cleaned(type_), some)
 
     def upsert_records(self, upserts: Sequence[UpsertPlan]) -> None:
         """F5: whole records. As long as one is missing or old, a repeated change does all again."""
         for type_, some in _grouped((plan.key.type, _record(plan)) for plan in upserts).items():
-            self._upsert(self._names.cleaned(type_), some)
+            self._client.upsert(self._names.cleaned(type_), some)
 
     def delete_records(self, keys: Sequence[Key]) -> None:
         """F6: records of what is removed."""
         for type_, ids in _grouped((key.type, record_id(*key)) for key in keys).items():
-            self._delete(self._names.cleaned(type_), ids)
+            self._client.delete(self._names.cleaned(type_), ids)
 
     def suspect(self, key: Key) -> None:
         """Mark the record of a document, see `models.stored.SUSPECT`."""
         update = set_payload({SUSPECT: True}, [record_id(*key)])
-        self._set_payloads(self._names.cleaned(key.type), [update])
+        self._client.set_payloads(self._names.cleaned(key.type), [update])
 
     def close(self) -> None:
         """Close the client."""
-        with self._lock:
-            self._client.close()
-
-    def _payloads(
-        self, collection: str, ids: Sequence[str], fields: Fields = True
-    ) -> dict[str, Mapping[str, Any]]:
-        def retrieve(part: list[str]) -> list[q.Record]:
-            return self._client.retrieve(collection, part, with_payload=fields)
-
-        return {
-            str(record.id): record.payload or {}
-            for start in range(0, len(ids), 256)
-            for records in self._in_parts(list(ids[start : start + 256]), retrieve)
-            for record in records
-        }
-
-    def _chunks_of(
-        self, type_: str, keys: Sequence[Key]
-    ) -> dict[Key, dict[str, Mapping[str, Any]]]:
-        chunks: dict[Key, dict[str, Mapping[str, Any]]] = {key: {} for key in keys}
-        for start in range(0, len(keys), 64):
-            ids = [key.entry_id for key in keys[start : start + 64]]
-            only = q.Filter(must=[q.FieldCondition(key="entry_id", match=q.MatchAny(any=ids))])
-            for id_, payload in self._scroll(self._names.vectors(type_), only, True):
-                chunks[Key(type_, payload["entry_id"])][id_] = without_text(payload)
-        return chunks
+        self._client.close()
 
     def prune_tombstones(self, deleted_before: float) -> int:
         """Forget tombstones that are older than a moment.
@@ -253,71 +207,31 @@ class QdrantStore:
         :param deleted_before: seconds since 1970
         :returns: how many there were
         """
-        range_ = q.FieldCondition(key="deleted_at", range=q.Range(lt=deleted_before))
-        old = q.Filter(must=[range_])
-        name = self._names.tombstones
+        age = q.FieldCondition(key="deleted_at", range=q.Range(lt=deleted_before))
+        old = q.Filter(must=[age])
+
+        def prune(client: QdrantClient) -> int:
+            count = client.count(self._names.tombstones, old).count
+            if count:
+                client.delete(self._names.tombstones, q.FilterSelector(filter=old), wait=True)
+            return count
+
         try:
-            with self._lock:
-                count = self._client.count(name, old).count
-                if count:
-                    self._client.delete(name, q.FilterSelector(filter=old), wait=True)
+            return self._client.attempt(prune)
         except Exception as error:  # noqa: BLE001 (no error of this may end or stop a flow)
             log.warning("old tombstones were not removed: %s", one_line(error))
             return 0
-        return count
 
-    def _scroll(
-        self, collection: str, only: q.Filter | None, fields: Fields
-    ) -> Iterator[tuple[str, dict[str, Any]]]:
-        for point in scroll(self._client, collection, only, fields=fields, call=self._call):
-            yield str(point.id), dict(point.payload or {})
-
-    def _upsert(self, collection: str, points: Iterable[q.PointStruct]) -> None:
-        for some in bounded(points, size_of_point):
-            self._in_parts(some, lambda part: self._client.upsert(collection, part, wait=True))
-
-    def _delete(self, collection: str, ids: Sequence[str]) -> None:
-        def delete(part: list[str]) -> object:
-            return self._client.delete(collection, q.PointIdsList(points=list(part)), wait=True)
-
-        for start in range(0, len(ids), 1000):
-            self._in_parts(list(ids[start : start + 1000]), delete)
-
-    def _set_payloads(self, collection: str, updates: Sequence[q.SetPayloadOperation]) -> None:
-        for start in range(0, len(updates), MAX_POINTS):
-            self._in_parts(
-                list(updates[start : start + MAX_POINTS]),
-                lambda part: self._client.batch_update_points(collection, part, wait=True),
-            )
-
-    def _in_parts(self, items: list[X], request: Callable[[list[X]], T]) -> list[T]:
-        """The answers to one request, or to several where the server takes fewer items in one."""
-
-        def once() -> T | None:
-            try:
-                return request(items)
-            except STORE_ERRORS as error:
-                if len(items) == 1 or not is_divisible(error):
-                    raise
-                return None
-
-        answer = self._call(once)
-        if answer is not None:
-            return [answer]
-        half = len(items) // 2
-        return [*self._in_parts(items[:half], request), *self._in_parts(items[half:], request)]
-
-    def _call(self, function: Callable[[], T]) -> T:
-        def once() -> T:
-            with self._lock:
-                return function()
-
-        try:
-            return self._patience.call(once)
-        except (*STORE_ERRORS, UnicodeError, sqlite3.DataError) as error:
-            raise translated(error) from error
-        except KeyError as error:  # how the embedded store says it
-            raise PointsGoneError(str(error)) from error
+    def _chunks_of(
+        self, type_: str, keys: Sequence[Key]
+    ) -> dict[Key, dict[str, Mapping[str, Any]]]:
+        chunks: dict[Key, dict[str, Mapping[str, Any]]] = {key: {} for key in keys}
+        for start in range(0, len(keys), 64):
+            ids = [key.entry_id for key in keys[start : start + 64]]
+            only = q.Filter(must=[q.FieldCondition(key="entry_id", match=q.MatchAny(any=ids))])
+            for id_, payload in self._client.scroll(self._names.vectors(type_), only, True):
+                chunks[Key(type_, payload["entry_id"])][id_] = without_text(payload)
+        return chunks
 
 
 def _grouped(pairs: Iterable[tuple[K, T]]) -> dict[K, list[T]]:

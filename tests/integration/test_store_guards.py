@@ -12,7 +12,7 @@ import pytest
 from qdrant_client import QdrantClient
 from qdrant_client import models as q
 
-from connectors.qdrant import UNPREFIXED, Collections, Owner, QdrantStore, open_client
+from connectors.qdrant import UNPREFIXED, Owner, QdrantStore, open_client
 from connectors.qdrant.schema import indexes
 from connectors.rabbitmq import dead_letter_queue
 from models import DOCUMENT_TYPES
@@ -208,21 +208,22 @@ def test_a_foreign_store_ends_flow_and_commands_with_one_line(served: Place) -> 
         assert "QDRANT_COLLECTION_PREFIX" in ended.stderr
         assert "Traceback" not in ended.stderr
     assert run(served, "retrieval.status").returncode == 0
-    assert not store._client.collection_exists(POSTS)
+    assert not open_client(served.qdrant).collection_exists(POSTS)
 
 
 def test_two_pipelines_share_a_server_by_prefixes(served: Place) -> None:
     """A drop, and so the sweep of a snapshot, removes what its own pipeline stored and no more."""
     others = Flows(served, extra={"QDRANT_COLLECTION_PREFIX": "other_"})
     other = replace(served.qdrant, prefix="other_")
-    stored = QdrantStore(open_client(other), DOCUMENT_TYPES, other.collections)
+    client = open_client(other)
+    stored = QdrantStore(client, DOCUMENT_TYPES, other.collections)
     stored.ensure_collections(HashingEmbedder.dimension)
     world = World(open_client(served.qdrant))
     world.apply(change("ours", 1))
     served.database["posts"].insert_one({"_id": "theirs", "content": "Theirs."})
     with others.both():
         deadline = time.monotonic() + 60
-        while stored._client.count(Collections("other_").cleaned("posts")).count != 1:
+        while client.count(other.collections.cleaned("posts")).count != 1:
             others.check()
             assert time.monotonic() < deadline
             time.sleep(0.1)

@@ -7,6 +7,8 @@ library and of SQLite.
 import logging
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -18,6 +20,7 @@ from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedR
 
 from connectors.qdrant import QdrantStore
 from connectors.qdrant.answers import explain, is_away, translated
+from connectors.qdrant.patient import PatientClient
 from connectors.qdrant.requests import MAX_POINT_BYTES, size_of_point
 from models import DOCUMENT_TYPES, DeadLetter
 from models.errors import ContentRefusedError, PointsGoneError
@@ -272,11 +275,10 @@ def test_a_request_that_is_too_large_is_sent_in_parts(
 
 
 def test_one_point_that_is_too_large_is_content(client: FaultyClient) -> None:
-    store = QdrantStore(client, DOCUMENT_TYPES)  # type: ignore[arg-type]
-    store.ensure_collections(4)
+    QdrantStore(client, DOCUMENT_TYPES).ensure_collections(4)  # type: ignore[arg-type]
     client.faults["upsert"] = [CONTENT[0]]
     with pytest.raises(ContentRefusedError, match="larger than max"):
-        store._upsert("vector_posts", [q.PointStruct(id=1, vector={}, payload={})])
+        PatientClient(client).upsert("vector_posts", [q.PointStruct(id=1, vector={}, payload={})])
 
 
 def test_the_size_of_a_point_follows_its_vector() -> None:
@@ -288,3 +290,34 @@ def test_the_size_of_a_point_follows_its_vector() -> None:
     text = "x" * (MAX_POINT_BYTES - 1024)
     with pytest.raises(ContentRefusedError, match="larger than a Qdrant server takes"):
         size_of_point(q.PointStruct(id=1, vector={"dense": [0.5] * 384}, payload={"a": text}))
+
+
+def test_a_full_disk_under_the_embedded_store_makes_no_dead_letters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A limit on the pages of a file is SQLite's own "database or disk is full"."""
+    with closing(QdrantClient(path=str(tmp_path))) as client:
+        world = World(client)
+        local: Any = client._client
+        chunks = local.collections["vector_posts"].storage.storage
+        chunks.execute("PRAGMA max_page_count = 4")
+        tries: list[float] = []
+
+        def sleep(seconds: float) -> None:
+            tries.append(seconds)
+            if len(tries) == 5:
+                chunks.execute("PRAGMA max_page_count = 1000000")
+
+        monkeypatch.setattr("connectors.patience.time.sleep", sleep)
+        words = [f"word{number}" for number in range(100)]
+        with caplog.at_level(logging.WARNING, "connectors"):
+            assert world.apply(change(" ".join(words), 1)) == ["upserted"]
+        assert len(tries) == 5
+        assert world.words() == words
+    said = [record.getMessage() for record in caplog.records]
+    assert said[0] == (
+        "Qdrant refuses, waiting: database or disk is full (free space on its disk, or mend it)"
+    )
+    assert len(said) == 2
+    with closing(QdrantClient(path=str(tmp_path))) as client:
+        assert client.count("vector_posts").count == 100

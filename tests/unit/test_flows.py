@@ -172,7 +172,7 @@ def test_tombstones_are_forgotten_now_and_then(
     settings = Settings.from_env(environment)
     features_of = features.ModelAndStore(settings, HashingEmbedder())
     features_of([])
-    client = features_of.store()._client
+    client = features_of.store()._client.attempt(lambda client: client)
     old = tombstone(record_id("posts", "a"), "posts", "a", Version(1))
     assert old.payload is not None
     old.payload["deleted_at"] -= 3600

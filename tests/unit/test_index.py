@@ -197,14 +197,14 @@ def test_a_half_written_change_leaves_no_orphan(world: World) -> None:
 
 def test_searches_never_find_a_document_without_chunks(world: World) -> None:
     seen: list[int] = []
-    original = world.store._call
+    original = world.store._client.call
 
     def spy(function: Any) -> Any:
         seen.append(len(world.points(vectors_of("posts"))))
         return original(function)
 
     world.apply(change("a b c", 1))
-    world.store._call = spy  # type: ignore[method-assign]
+    world.store._client.call = spy  # type: ignore[method-assign]
     world.apply(change("x y z", 2))
     assert seen
     assert min(seen) >= 3

@@ -135,13 +135,13 @@ class Watched:
     def __init__(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         self._retrieval = RetrievalClient(world.client, world.embedder)
         self.seen: list[set[str]] = []
-        original = world.store._call
+        original = world.store._client.call
 
         def call(function: Callable[[], Any]) -> Any:
             self.look()
             return original(function)
 
-        monkeypatch.setattr(world.store, "_call", call)
+        monkeypatch.setattr(world.store._client, "call", call)
 
     def look(self) -> None:
         hits = self._retrieval.search("any", limit=1000, types=["posts"])
