@@ -119,10 +119,10 @@ WRITE_ORDER = [
     Mutant(
         "writes-do-not-wait",
         "order of writes",
-        STORE,
-        "self._client.upsert(collection, part, wait=True)",
-        "self._client.upsert(collection, part, wait=False)",
-        "tests/unit tests/integration/test_qdrant_server.py",
+        "connectors/qdrant/patient.py",
+        "client.upsert(collection, part, wait=True)",
+        "client.upsert(collection, part, wait=False)",
+        "tests/unit/test_other_models.py tests/integration/test_qdrant_server.py",
     ),
 ]
 
