@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 from contextlib import suppress
 from types import TracebackType
 
@@ -29,8 +30,16 @@ class Proxy:
     def port(self) -> int:
         return int(self._listener.getsockname()[1])
 
-    def cut(self) -> None:
-        """Reset every connection; each counts."""
+    def cut(self, at_least: int = 0, within: float = 30) -> None:
+        """Reset every connection; each counts.
+
+        :param at_least: connections to wait for, so that there is something to cut on a slow
+            machine, too
+        :param within: seconds to wait for them
+        """
+        deadline = time.monotonic() + within
+        while len(self._pairs) < at_least and time.monotonic() < deadline:
+            time.sleep(0.05)
         with self._lock:
             pairs, self._pairs = self._pairs, []
         for pair in pairs:
