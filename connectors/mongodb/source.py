@@ -53,13 +53,14 @@ class MongoChangeStreamSource(FixedPartitionedSource[CapturedChange, None]):
     closed, that is, when everything up to it has passed every output, and when `publisher` has
     confirmed everything that was submitted until then. After a resume: the changes of the epochs
     of which that is not true come again, in the same order with the same versions; a
-    snapshot goes on behind the last row of a closed epoch. A recovery directory adds nothing and
+    snapshot goes on after the last row of a closed epoch. A recovery directory adds nothing and
     costs nothing: the position lives in MongoDB.
 
     :param uri: full URI of a replica set
     :param database: the database to watch
     :param collections: its registered collections
     :param checkpoint_database: another database on the same server
+    :param pipeline: name of the checkpoint, see `pipeline_name`
     :param publisher: takes what is made of the changes, on the worker that made it; while it is
         full, no change is handed on
     :param snapshot: `initial` reads what is there when nothing is stored yet, `always` at every
