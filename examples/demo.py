@@ -15,6 +15,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import pymongo
@@ -187,16 +188,34 @@ def _search(screen: Screen, pipeline: Pipeline) -> None:
 
 @contextlib.contextmanager
 def _only_demo() -> Iterator[None]:
-    """Wipe what an earlier run left, unless that run is still going."""
-    DATA.parent.mkdir(parents=True, exist_ok=True)
-    with (DATA.parent / "demo.lock").open("w") as lock:
+    """Wipe what an earlier run left, unless that run is still going.
+
+    :raises DemoError: it is, or the folder may be somebody else's
+    """
+    lock_file = DATA.parent / "demo.lock"
+    _check_ours(DATA, lock_file)
+    with contextlib.ExitStack() as stack:
         try:
+            DATA.parent.mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context(lock_file.open("a"))
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if DATA.exists():
+                shutil.rmtree(DATA)
+            DATA.mkdir()
         except BlockingIOError as error:
             raise DemoError("another demo is running in this folder; wait for its end") from error
-        shutil.rmtree(DATA, ignore_errors=True)
-        DATA.mkdir()
+        except OSError as error:
+            raise DemoError(f"{DATA} cannot be made anew: {error}") from error
         yield
+
+
+def _check_ours(folder: Path, lock_file: Path) -> None:
+    """A folder that is wiped is one that a demo has made, which leaves its lock beside it."""
+    for path in (folder, lock_file):
+        if path.is_symlink():
+            raise DemoError(f"{path} is a symbolic link, which the demo does not follow: remove it")
+    if folder.exists() and not lock_file.exists():
+        raise DemoError(f"{folder} was not made by the demo, which would wipe it: move it away")
 
 
 if __name__ == "__main__":
