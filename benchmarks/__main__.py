@@ -6,6 +6,7 @@ python -m benchmarks NAME ...   the rows named, and those measured together with
                                 also be a function that measures several, like `peers`
 """
 
+import argparse
 import sys
 import time
 import traceback
@@ -24,6 +25,7 @@ from benchmarks.relay import relay
 from benchmarks.report import Benchmark, Target, entry, load, save, show
 from benchmarks.scaling import scaling
 from benchmarks.words import write
+from flows.logs import escape_unencodable
 
 TARGETS: Final = {
     "relay_vs_limit": Target("", at_least=0.8),
@@ -83,6 +85,7 @@ BENCHMARKS: Final[dict[Benchmark, tuple[str, ...]]] = {
 
 def main(names: list[str]) -> int:
     """Exit status 0 if everything could be measured, whether or not the targets are met."""
+    escape_unencodable()
     groups = {benchmark.__name__ for benchmark in BENCHMARKS}
     if unknown := set(names) - TARGETS.keys() - groups:
         print(f"no such row: {', '.join(sorted(unknown))}; there are {', '.join(TARGETS)}")
@@ -114,5 +117,14 @@ def main(names: list[str]) -> int:
     return int(failed)
 
 
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="Measure every row, or the rows named, and write them to the documents.",
+    )
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=", ".join(TARGETS))
+    return parser.parse_args()
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(_options().rows))

@@ -1,5 +1,6 @@
 """How a command runs: what goes wrong is one line, and Ctrl-C ends it."""
 
+import argparse
 import logging
 import os
 import signal
@@ -11,7 +12,7 @@ from typing import Final
 
 from bytewax.errors import BytewaxRuntimeError
 
-from flows.logs import complain
+from flows.logs import complain, escape_unencodable
 from models.dead_letters import describe
 from models.errors import ConfigurationError, TwinstreamError
 
@@ -38,6 +39,7 @@ def run_command(name: str, command: Callable[[], int]) -> int:
 
     :returns: the exit code: that of `command`, 1 after an error, 128 + n after signal n
     """
+    escape_unencodable()
     for number in _SIGNALS:
         signal.signal(number, _interrupt)
     try:
@@ -46,6 +48,13 @@ def run_command(name: str, command: Callable[[], int]) -> int:
         return code
     except BaseException as error:  # noqa: BLE001 (a dataflow wraps what a signal raises, too)
         return _explained(name, error)
+
+
+def without_options(program: str, description: str, exit_codes: str) -> None:
+    """Show `--help` of a command that has no options, and refuse every other argument."""
+    argparse.ArgumentParser(
+        prog=f"python -m {program}", description=description, epilog=exit_codes
+    ).parse_args()
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> None:

@@ -1,5 +1,6 @@
 """Lines for people: what commands print, and logs. None holds an order to the terminal."""
 
+import io
 import logging
 import sys
 import traceback
@@ -11,6 +12,16 @@ from typing_extensions import override
 from models.shown import shown, shown_as_json
 
 _NOISY = ("pika", "httpx", "sentence_transformers", "transformers", "qdrant_client")
+_FAILING = ("strict", "surrogateescape")
+
+
+def escape_unencodable() -> None:
+    r"""Let this program print every character, also where standard output is not UTF-8: one that it
+    has no byte for is shown as Python writes it, `\u2192`. Without this the print raises.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in _FAILING:
+            stream.reconfigure(errors="backslashreplace")
 
 
 def say(text: object) -> None:
@@ -20,7 +31,8 @@ def say(text: object) -> None:
 
 def say_json(value: Any) -> None:
     """Print a command's answer as JSON."""
-    print(shown_as_json(value))
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    print(shown_as_json(value, ascii_only=not encoding.lower().startswith("utf")))
 
 
 def complain(text: object) -> None:

@@ -18,7 +18,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 
 from connectors.qdrant import QdrantStore, open_reader
 from connectors.rabbitmq import RabbitMQConnection, dead_letter_queue, queue_names, topology
-from flows.command import run_command
+from flows.command import run_command, without_options
 from flows.logs import say
 from flows.settings import Settings
 from models import DOCUMENT_TYPES, Version
@@ -67,7 +67,8 @@ def replay(
         version = _version(headers, properties)
         if version is not None and version.time >> 32 < oldest:
             # Its document may have been deleted so long ago that no tombstone tells of it.
-            say("older than the tombstones, left where it is: make reconcile repairs its document")
+            of = f"{key.type} {key.entry_id}" if key else "an unknown document"
+            say(f"too old to replay, left where it is: {of}; run make reconcile to repair it")
             channel.basic_publish("", dlq, body or b"", properties, mandatory=True)
         elif key and store and version is not None and store.read([key])[key].version > version:
             say(f"superseded by a newer version: {key.type} {key.entry_id}")
@@ -131,4 +132,10 @@ def _version(headers: Mapping[str, Any], properties: pika.BasicProperties) -> Ve
 
 
 if __name__ == "__main__":
+    without_options(
+        "flows.replay",
+        "Put every dead letter back into the queue of its document, with the version that it had. "
+        "A letter that is older than the stored document is named and discarded.",
+        "Exit code 0: done. 1: a system cannot be reached, or a setting is wrong.",
+    )
     sys.exit(run_command("replay", main))

@@ -212,13 +212,15 @@ class _Reader:
         except ValueError:
             number = -1.0
         if not 0 < number < float("inf"):
-            raise ConfigurationError(f"{name}={value} is not a positive number")
+            raise ConfigurationError(
+                f"{name}={value} is not a positive number: set one, or unset it for {default:g}"
+            )
         return number
 
     def boolean(self, name: str, default: bool) -> bool:
         value = self.text(name, str(default)).lower()
         if value not in ("true", "false", "1", "0", "yes", "no", "on", "off"):
-            raise ConfigurationError(f"{name}={value} is neither true nor false")
+            raise ConfigurationError(f"{name}={value} is neither true nor false: set one of them")
         return value in ("true", "1", "yes", "on")
 
     def choice(
@@ -230,7 +232,7 @@ class _Reader:
     ) -> str:
         value = self.text(name, default)
         if fold(value) not in choices:
-            raise ConfigurationError(f"{name}={value} is not one of {', '.join(choices)}")
+            raise ConfigurationError(f"{name}={value} is unknown: set one of {', '.join(choices)}")
         return fold(value)
 
     def mongo_uri(self, name: str, default: str) -> str:
@@ -247,7 +249,7 @@ class _Reader:
         except (PyMongoError, ValueError) as error:
             detail = str(error) if "@" not in value else type(error).__name__
             raise ConfigurationError(
-                f"{name} is no MongoDB URI ({detail}): write mongodb://host:port, or "
+                f"{name} is not a MongoDB URI ({detail}): write mongodb://host:port, or "
                 "mongodb+srv://host without a port, with user and password percent-encoded"
             ) from error
         return value
@@ -256,7 +258,7 @@ class _Reader:
         value = self.text(name, "")
         if value and not value.startswith(("http://", "https://")):
             raise ConfigurationError(
-                f"{name}={value} is no URL: write http://host:6333, or leave it empty for the "
+                f"{name}={value} is not a URL: write http://host:6333, or leave it empty for the "
                 "embedded store"
             )
         return value
@@ -264,7 +266,7 @@ class _Reader:
     def file(self, name: str) -> str:
         value = self.text(name, "")
         if value and not Path(value).is_file():
-            raise ConfigurationError(f"{name}={value} is no file")
+            raise ConfigurationError(f"{name}={value} is not a file: name a PEM file, or unset it")
         return value
 
     def prefix(self, name: str) -> str:
@@ -291,7 +293,7 @@ class _Reader:
             locate_model(value)
         except FileNotFoundError as error:
             raise ConfigurationError(
-                f"{name}={value}: there is no such model; give the folder of a "
+                f"{name}={value} names no model: set the folder of a "
                 "sentence-transformers model or its hub id, or unset it for the packaged one"
             ) from error
         return value

@@ -24,9 +24,12 @@ def shown(value: object, limit: int = LIMIT) -> str:
     return line if len(line) <= limit else f"{line[: limit - 1]}…"
 
 
-def shown_as_json(value: Any) -> str:
-    """JSON for people and programs: characters that no terminal may get are escaped."""
-    lines = json.dumps(value, ensure_ascii=False, indent=2).split("\n")
+def shown_as_json(value: Any, ascii_only: bool = False) -> str:
+    """JSON for people and programs: characters that no terminal may get are escaped.
+
+    :param ascii_only: escape every character beyond ASCII as well, for an output that is not UTF-8
+    """
+    lines = json.dumps(value, ensure_ascii=ascii_only, indent=2).split("\n")
     return "\n".join(_UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", line) for line in lines)
 
 

@@ -19,6 +19,7 @@ from typing import Final
 
 from pymongo.uri_parser import parse_uri
 
+from flows.logs import escape_unencodable
 from flows.settings import Settings
 from models.errors import ConfigurationError
 from models.shown import shown
@@ -35,11 +36,18 @@ _LOOK_EVERY_S: Final = 0.1
 
 def main(arguments: Sequence[str] | None = None, flows: Mapping[str, str] = FLOWS) -> int:
     """Run the stack until a signal; 0 if both flows then ended in good order, else 1."""
-    parser = argparse.ArgumentParser(prog="python -m ops.dev", description="The local stack.")
+    parser = argparse.ArgumentParser(
+        prog="python -m ops.dev",
+        description="Run MongoDB, RabbitMQ and both flows in the foreground, until Ctrl-C.",
+    )
     parser.add_argument(
-        "--data", type=Path, default=ROOT / ".data", help="folder of servers and logs"
+        "--data",
+        type=Path,
+        default=ROOT / ".data",
+        help="folder for the data of the servers and for the logs (default: .data)",
     )
     data: Path = parser.parse_args(arguments).data
+    escape_unencodable()
     screen = _Screen()
     interrupt_on_signals()
     try:

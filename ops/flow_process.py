@@ -21,6 +21,8 @@ from ops.guard import Guard, end, last_lines
 ROOT: Final = Path(__file__).resolve().parent.parent
 DRAIN_S: Final = 60.0
 """How long a flow is waited for that was told to end; by itself it takes `GRACE_S` at most."""
+_FLOW: Final = {"RUST_BACKTRACE": "0", "PYTHONIOENCODING": "utf-8"}
+"""Its log is read as UTF-8, whatever the terminal is."""
 
 
 class FlowEndedError(RuntimeError):
@@ -51,7 +53,7 @@ class FlowProcess:
             self.process = self._guard.start(
                 [sys.executable, "-m", "bytewax.run", module, *arguments],
                 folder=ROOT,
-                environment={**os.environ, "RUST_BACKTRACE": "0", **environment},
+                environment={**os.environ, **_FLOW, **environment},
                 log=log,
             )
         except BaseException:

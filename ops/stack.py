@@ -21,6 +21,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from flows.logs import escape_unencodable
 from ops.interrupt import Interrupted, interrupt_on_signals
 from ops.local_server import HOST, StackError
 from ops.mongo_server import MongoServer
@@ -30,17 +31,19 @@ from ops.rabbitmq_node import RabbitMQNode
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one server in the foreground until a signal; return 0 after that, else 1."""
     parser = argparse.ArgumentParser(
-        prog="python -m ops.stack", description=(__doc__ or "").split("\n")[0]
+        prog="python -m ops.stack",
+        description="Run one private server in the foreground, until Ctrl-C.",
     )
-    parser.add_argument("server", choices=["rabbitmq", "mongodb"])
+    parser.add_argument("server", choices=["rabbitmq", "mongodb"], help="the server to run")
     parser.add_argument(
-        "--data", type=Path, required=True, help="directory with everything the server keeps"
+        "--data", type=Path, required=True, help="folder for everything that the server keeps"
     )
     parser.add_argument(
-        "--port", type=int, default=None, help="default: the one used last, else a free one"
+        "--port", type=int, help="port on 127.0.0.1 (default: the one used last, else a free one)"
     )
     options = parser.parse_args(arguments)
 
+    escape_unencodable()
     interrupt_on_signals()
     node = (RabbitMQNode if options.server == "rabbitmq" else MongoServer)(
         options.data, options.port

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import os
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -93,16 +94,27 @@ def _search(query: str, options: argparse.Namespace) -> list[Hit]:
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m retrieval.search",
-        description="Search the stored chunks by meaning, also beside a running features flow.",
+        description="Search the stored chunks by meaning. A features flow may be running.",
+        epilog="Exit code 0: done, with or without hits. 1: the store cannot be searched.",
     )
-    parser.add_argument("query", nargs="*", help="the question")
+    parser.add_argument("query", nargs="*", type=_typed, help="the question")
     parser.add_argument("--limit", type=int, default=5, help="number of hits (default: 5)")
     parser.add_argument(
-        "--type", action="append", default=[], choices=list(DOCUMENT_TYPES), help="may be repeated"
+        "--type",
+        action="append",
+        default=[],
+        choices=list(DOCUMENT_TYPES),
+        help="search documents of this type only; may be repeated",
     )
-    parser.add_argument("--author", help="author_id of the document")
-    parser.add_argument("--json", action="store_true", help="print a JSON array")
+    parser.add_argument("--author", type=_typed, help="search documents of this author_id only")
+    parser.add_argument("--json", action="store_true", help="print the hits as a JSON array")
     return parser.parse_args(arguments)
+
+
+def _typed(argument: str) -> str:
+    """An argument as it was typed: Python hides bytes that the locale has no character for."""
+    hidden = any("\ud800" <= character <= "\udfff" for character in argument)
+    return os.fsencode(argument).decode(errors="replace") if hidden else argument
 
 
 def _fail(message: str) -> int:

@@ -1,4 +1,4 @@
-"""What stands where: `python -m retrieval.status` asks MongoDB, RabbitMQ and Qdrant.
+"""The state of all systems: `python -m retrieval.status` asks MongoDB, RabbitMQ and Qdrant.
 
 A system that does not answer is a line of the answer, not an error.
 """
@@ -21,7 +21,7 @@ from rich.text import Text
 from connectors.mongodb import pipeline_name
 from connectors.qdrant import STORE_ERRORS, count_by_model, one_line, open_reader
 from connectors.rabbitmq import RabbitMQConnection, dead_letter_queue, queue_names
-from flows.command import run_command
+from flows.command import run_command, without_options
 from flows.logs import complain
 from flows.settings import Settings
 from models import DOCUMENT_TYPES
@@ -209,9 +209,15 @@ def _depths(queues: Mapping[str, str]) -> Text:
 
 def _problem(system: str, error: Exception) -> str:
     text = one_line(error)
-    # pymongo adds its whole view of the topology behind the first reason.
+    # pymongo adds its whole view of the topology after the first reason.
     return f"{system} is unreachable: {text.split(' (configured timeouts')[0]}"[:300]
 
 
 if __name__ == "__main__":
+    without_options(
+        "retrieval.status",
+        "Count the documents in MongoDB, the documents and chunks in Qdrant and the waiting "
+        "messages, and say how far the capture is.",
+        "Exit code 0: every system answered. 1: one did not, or a setting is wrong.",
+    )
     sys.exit(run_command("status", main))

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from connectors.rabbitmq import RabbitMQSettings
+from flows.logs import escape_unencodable
 from ops.mongo_server import MongoServer
 from ops.rabbitmq_node import RabbitMQNode
 from tests.chaos.harness import Flows, Outcome, kill_round
@@ -43,12 +44,17 @@ COLUMNS = (
 
 def main() -> int:
     """Run the rounds; 0 if nothing was lost, stale or too much."""
-    parser = argparse.ArgumentParser(prog="python -m tests.chaos.soak")
-    parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--kills", type=int, default=10, help="kills in each round")
-    parser.add_argument("--seed", type=int, default=int(time.time()))
-    parser.add_argument("--write", type=Path, help="a Markdown file for the report")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.chaos.soak", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument("--rounds", type=int, default=20, help="default: 20")
+    parser.add_argument("--kills", type=int, default=10, help="kills in each round (default: 10)")
+    parser.add_argument(
+        "--seed", type=int, default=int(time.time()), help="of the first round (default: the time)"
+    )
+    parser.add_argument("--write", type=Path, help="write the report to this Markdown file")
     arguments = parser.parse_args()
+    escape_unencodable()
     totals: dict[str, Counter[str]] = {}
     with tempfile.TemporaryDirectory(prefix="twinstream-soak-") as folder:
         base = Path(folder)

@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from connectors.rabbitmq import RabbitMQSettings
+from flows.logs import escape_unencodable
 from ops.mongo_server import MongoServer
 from ops.rabbitmq_node import RabbitMQNode
 from tests.conftest import Place
@@ -59,15 +60,26 @@ def plan(program: str, counts: Counter[str]) -> Iterator[Fault]:
 
 def main() -> int:
     """Run the matrix; 0 without a violation."""
-    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
-    parser.add_argument("--only", default="", help="a part of a site's name, or of a fault's")
-    parser.add_argument("--program", choices=[FLOW, *COMMANDS], help="of all, one only")
-    parser.add_argument("--sample", type=int, default=0, help="that many runs, drawn at random")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--jobs", type=int, default=4, help="runs at a time")
-    parser.add_argument("--list", action="store_true", help="show the sites and end")
-    parser.add_argument("--write", type=Path, help="a Markdown file for the table")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.faults", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument(
+        "--only", default="", help="run only faults with this text in their name or site"
+    )
+    parser.add_argument(
+        "--program", choices=[FLOW, *COMMANDS], help="run the faults of this program only"
+    )
+    parser.add_argument(
+        "--sample", type=int, default=0, help="run this many faults, drawn at random"
+    )
+    parser.add_argument("--seed", type=int, default=1, help="of the random draw (default: 1)")
+    parser.add_argument("--jobs", type=int, default=4, help="runs at a time (default: 4)")
+    parser.add_argument(
+        "--list", action="store_true", help="list the sites of calls, and run nothing"
+    )
+    parser.add_argument("--write", type=Path, help="write the table to this Markdown file")
     options = parser.parse_args()
+    escape_unencodable()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="twinstream-faults-")))
         servers = Servers(

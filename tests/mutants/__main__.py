@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from flows.logs import escape_unencodable
 from ops.mongo_server import MongoServer
 from ops.rabbitmq_node import RabbitMQNode
 from tests.mutants.catalogue import MUTANTS
@@ -39,12 +40,17 @@ class Verdict(NamedTuple):
 
 def main() -> int:
     """Run them; 0 if all are killed."""
-    parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
-    parser.add_argument("--only", default="", help="a part of a mutant's name")
-    parser.add_argument("--jobs", type=int, default=2, help="mutants at a time")
-    parser.add_argument("--untouched", action="store_true", help="their tests on the tree as it is")
-    parser.add_argument("--write", type=Path, help="a Markdown file for the table")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.mutants", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument("--only", default="", help="run only mutants with this text in their name")
+    parser.add_argument("--jobs", type=int, default=2, help="mutants at a time (default: 2)")
+    parser.add_argument(
+        "--untouched", action="store_true", help="run their tests on the unchanged tree"
+    )
+    parser.add_argument("--write", type=Path, help="write the table to this Markdown file")
     options = parser.parse_args()
+    escape_unencodable()
     some = [mutant for mutant in MUTANTS if options.only in mutant.name]
     with tempfile.TemporaryDirectory(prefix="twinstream-mutants-") as name:
         folder = Path(name)
