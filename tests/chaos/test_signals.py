@@ -23,7 +23,7 @@ def test_sigterm_drains_under_load(place: Place, interval: str) -> None:
     """Also with the bare command's epochs of ten seconds, what was written is acknowledged."""
     load = Load(place, seed=3, documents=300)
     load.insert_all()
-    flows = Flows(place, extra={"BYTEWAX_SNAPSHOT_INTERVAL": interval})
+    flows = Flows(place, bare=True, extra={"BYTEWAX_SNAPSHOT_INTERVAL": interval})
     with flows.both():
         time.sleep(3)
         started = time.monotonic()
@@ -35,6 +35,21 @@ def test_sigterm_drains_under_load(place: Place, interval: str) -> None:
         assert settle(place, flows, 60) == []
         assert set(flows.stop().values()) == {0}
     assert queue_depth(place, place.queue) == 0
+
+
+def test_the_end_of_the_flows_gives_up_all_that_was_written(place: Place) -> None:
+    """Within an epoch of a minute nothing else has acknowledged it, or stored its position."""
+    Load(place, seed=5, documents=40).insert_all()
+    flows = Flows(place, bare=True, extra={"BYTEWAX_SNAPSHOT_INTERVAL": "120"})
+    with flows.both():
+        assert settle(place, flows, 90) == []
+        position = place.checkpoints.find_one({"_id": place.pipeline}) or {}
+        assert position["phase"] == "snapshot", "nothing was stored before the end"
+        assert set(flows.stop().values()) == {0}
+    time.sleep(1)  # until the broker has taken back what was not acknowledged
+    assert queue_depth(place, place.queue) == 0
+    position = place.checkpoints.find_one({"_id": place.pipeline}) or {}
+    assert (position["phase"], position["scans"]) == ("stream", [])
 
 
 def test_sigterm_while_the_broker_is_away_ends_in_time(place: Place) -> None:

@@ -11,6 +11,7 @@ from pymongo import MongoClient
 from pymongo.collection import Collection
 from pymongo.errors import AutoReconnect
 
+from connectors.mongodb import capture as captures
 from connectors.mongodb import lease as leases
 from connectors.mongodb import pipeline_name
 from connectors.mongodb.checkpoints import checkpoints_of
@@ -140,6 +141,25 @@ def test_a_lease_whose_owner_stands_still_is_taken_and_one_that_lives_is_not(
 
 
 @pytest.mark.usefixtures("elsewhere")
+def test_a_capture_with_nothing_to_do_keeps_its_pipeline(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its counter goes on although it stores no position."""
+    monkeypatch.setattr(captures, "BEAT_S", 0.1)
+    monkeypatch.setattr(leases, "_STILL_S", 2.0)
+    source = Run(place).source
+    partition = source.build_part("in", "changes", None)
+    wait_for(lambda: place.checkpoints.find_one({"owner": {"$exists": True}}), 20)
+    standby = lease(place)
+    until = time.monotonic() + 5
+    while time.monotonic() < until:
+        partition.next_batch()
+        assert not standby.take()
+        time.sleep(0.05)
+    source.close()
+
+
+@pytest.mark.usefixtures("elsewhere")
 def test_only_what_was_watched_counts_as_standing_still(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,6 +194,24 @@ def test_an_owner_that_lost_its_lease_moves_no_position(place: Place) -> None:
     assert "\n" not in str(cause)
     after = place.checkpoints.find_one() or {}
     assert (after["scans"], after["token"]) == (stored["scans"], stored["token"])
+
+
+def test_a_capture_that_lost_its_lease_ends_also_when_it_has_nothing_to_store(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(captures, "BEAT_S", 0.1)
+    source = Run(place).source
+    partition = source.build_part("in", "changes", None)
+    wait_for(lambda: place.checkpoints.find_one({"owner": {"$exists": True}}), 20)
+    taken_by_another(place)
+
+    def has_ended() -> bool:
+        partition.next_batch()
+        return False
+
+    with pytest.raises(ConnectorFailedError, match="another capture has taken"):
+        wait_for(has_ended, 20)
+    source.close()
 
 
 def taken_by_another(place: Place) -> None:

@@ -13,7 +13,7 @@ import pytest
 from bytewax.dataflow import Dataflow
 from bytewax.testing import TestingSink, run_main
 
-from connectors.mongodb import MongoChangeStreamSource, MongoDatabaseConnector
+from connectors.mongodb import MongoChangeStreamSource, MongoDatabaseConnector, version_of
 from models import MAX_ORDINAL, CapturedChange
 from ops.mongo_server import MongoServer
 from tests.conftest import Place
@@ -118,6 +118,19 @@ def test_a_snapshot_reads_everything_and_then_the_changes(place: Place) -> None:
     update = next(c for c in seen if c.op == "update")
     assert update.document == {"_id": "a", "content": "y"}
     assert update.committed_ms > 1_700_000_000_000
+
+
+def test_v0_is_stored_before_the_first_row_goes_out(place: Place) -> None:
+    """What is deleted between two attempts at a snapshot would otherwise stay for ever."""
+    place.database.posts.insert_many([{"_id": id_, "content": "x"} for id_ in range(3)])
+    stored: list[dict[str, Any]] = []
+
+    def look(_change: CapturedChange) -> None:
+        stored.append(place.checkpoints.find_one({"_id": place.pipeline}) or {})
+
+    seen = Run(place).until(snapshot_done, look)
+    assert stored[0].get("start") is not None
+    assert version_of(stored[0]["start"]) == seen[0].version
 
 
 def test_a_restart_goes_on_where_it_stopped(place: Place) -> None:

@@ -2,7 +2,9 @@
 
 import threading
 import time
+from dataclasses import replace
 from datetime import timedelta
+from itertools import islice
 
 import bytewax.operators as op
 import pika
@@ -18,8 +20,10 @@ from connectors.rabbitmq import (
     publish_to_rabbitmq,
     topology,
 )
+from connectors.rabbitmq.consumer import CAREFUL_AFTER, Consumer
 from flows.operators.publish import publish as publish_step
 from models import Delivery, Message
+from tests.chaos.proxy import Proxy
 from tests.conftest import Place
 
 
@@ -110,6 +114,21 @@ def test_a_large_backlog_waits_in_the_spool(place: Place) -> None:
     assert [d.body for d in consume(place, 12)] == bodies
 
 
+def test_bodies_that_wait_are_not_all_in_memory(place: Place) -> None:
+    """A prefetch counts messages, however large."""
+    bodies = [bytes([65 + i]) * 6_000_000 for i in range(12)]
+    publish(place, [Message(place.queue, body) for body in bodies])
+    consumer = Consumer(place.rabbitmq, topology(place.queue), place.queue, 100)
+    consumer.start()
+    deadline = time.monotonic() + 30
+    while len(consumer._buffer) < len(bodies):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert sum(len(waiting.delivery.body) for waiting in consumer._buffer) <= 32 * 2**20
+    assert [delivery.body for delivery in consumer.take(100, 2**30)] == bodies
+    consumer.close()
+
+
 def test_connection_publishes_for_other_producers(place: Place) -> None:
     publish_to_rabbitmq(place.queue, {"type": "posts"}, settings=place.rabbitmq)
     [(properties, body)] = place.messages(place.queue)
@@ -144,3 +163,100 @@ def test_a_queue_with_other_arguments_is_one_clear_error(place: Place) -> None:
         texts.append(str(cause))
         cause = cause.__cause__ or cause.__context__
     assert any("RABBITMQ_QUEUE_NAME" in text for text in texts)
+
+
+def given_back(place: Place, count: int, times: int) -> None:
+    """Let a consumer take everything, and die of it."""
+    for _ in range(times):
+        channel = place.channel()
+        channel.basic_qos(prefetch_count=count)
+        messages = channel.consume(place.queue, inactivity_timeout=10)
+        assert all(method is not None for method, _, _ in islice(messages, count))
+        channel.connection.close()
+
+
+def take(consumer: Consumer, count: int, seconds: float) -> list[Delivery]:
+    """At least `count` deliveries, or what came within some seconds."""
+    taken: list[Delivery] = []
+    deadline = time.monotonic() + seconds
+    while len(taken) < count and time.monotonic() < deadline:
+        taken += consumer.take(100, 2**20)
+        time.sleep(0.02)
+    return taken
+
+
+def test_messages_that_were_delivered_often_are_handed_on_one_by_one(place: Place) -> None:
+    """So only the one that kills its process reaches the limit of deliveries."""
+    publish(place, [Message(place.queue, b"%d" % number) for number in range(5)])
+    given_back(place, 5, CAREFUL_AFTER)
+    publish(place, [Message(place.queue, b"%d" % number) for number in range(5, 25)])
+    consumer = Consumer(place.rabbitmq, topology(place.queue), place.queue, 100)
+    consumer.start()
+    for number in range(5):
+        [alone] = take(consumer, 1, 20)
+        assert alone.body == b"%d" % number
+        assert take(consumer, 1, 0.5) == [], "the next one waits for its acknowledgement"
+        assert alone.receipt is not None
+        consumer.acknowledge(alone.receipt.channel, alone.receipt.tag)
+    rest = take(consumer, 20, 20)
+    assert [delivery.body for delivery in rest] == [b"%d" % number for number in range(5, 25)]
+    consumer.close()
+
+
+def test_a_queue_has_one_consumer_at_a_time(place: Place) -> None:
+    """Two processes that take turns at the changes of a document would apply them in any order."""
+    publish(place, [Message(place.queue, b"%d" % number) for number in range(20)])
+    first, second = (
+        Consumer(place.rabbitmq, topology(place.queue), place.queue, 5) for _ in range(2)
+    )
+    first.start()
+    deadline = time.monotonic() + 20
+    while len(first._buffer) < 5:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    second.start()
+    assert take(second, 1, 2) == []
+    first.close()
+    assert [delivery.body for delivery in take(second, 1, 20)][:1] == [b"0"]
+    second.close()
+
+
+def test_a_model_that_does_not_load_costs_no_message_a_delivery(place: Place) -> None:
+    """Twenty such starts would make dead letters of healthy messages."""
+    publish(place, [Message(place.queue, b"healthy")])
+
+    def load() -> None:
+        time.sleep(1)
+        raise RuntimeError("out of memory")
+
+    letters = RabbitMQPublisher(place.rabbitmq, topology(place.queue))
+    source = RabbitMQSource(place.rabbitmq, place.queue, letters, before_consuming=load)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        source.build_part("in", place.queue, None)
+    method, _, body = next(place.channel().consume(place.queue, inactivity_timeout=10))
+    assert body == b"healthy"
+    assert not method.redelivered
+
+
+def test_what_a_lost_channel_brought_is_forgotten(place: Place) -> None:
+    """It comes again, and nothing of the old channel could be acknowledged."""
+    publish(place, [Message(place.queue, b"%d" % number) for number in range(3)])
+    with Proxy(place.rabbitmq.port) as proxy:
+        settings = replace(place.rabbitmq, port=proxy.port)
+        consumer = Consumer(settings, topology(place.queue), place.queue, 100)
+        consumer.start()
+        deadline = time.monotonic() + 20
+        while len(consumer._buffer) < 3:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        proxy.cut(at_least=1)
+        while consumer.generation < 1:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        again = take(consumer, 3, 20)
+        assert [delivery.body for delivery in again] == [b"0", b"1", b"2"]
+        assert {delivery.receipt.channel for delivery in again if delivery.receipt} == {
+            consumer.generation
+        }
+        assert proxy.cuts
+        consumer.close()

@@ -7,6 +7,7 @@ killed when one of them fails, and has survived when all pass. Exit code 0 when 
 import argparse
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,6 +54,7 @@ def main() -> int:
     options = parser.parse_args()
     escape_unencodable()
     some = [mutant for mutant in MUTANTS if options.only in mutant.name]
+    began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="twinstream-mutants-") as name:
         folder = Path(name)
         with RabbitMQNode(folder / "rabbitmq") as broker, MongoServer(folder / "mongodb") as mongo:
@@ -77,7 +80,7 @@ def main() -> int:
     table = _table(verdicts)
     print(table)
     if options.write:
-        options.write.write_text(table)
+        options.write.write_text(_page(table, time.monotonic() - began))
     return 0 if all(verdict.outcome == "killed" for verdict in verdicts) else 1
 
 
@@ -119,6 +122,19 @@ def _pytest(
             os.killpg(process.pid, signal.SIGKILL)
             output, _ = process.communicate()
             return subprocess.CompletedProcess(command, 124, output)
+
+
+def _page(table: str, seconds: float) -> str:
+    command = shlex.join(["python", "-m", "tests.mutants", *sys.argv[1:]])
+    return f"""# Mutants
+
+Made by `{command}` on {datetime.now().astimezone():%-d %B %Y} in {seconds / 60:.0f} minutes.
+
+Each row is a small sabotage of the product, which one of the tests named for it must notice. The
+last column is the test that failed first. A mutant that survives is a missing test. The sabotages
+themselves are in [tests/mutants](../tests/mutants).
+
+{table}"""
 
 
 def _table(verdicts: list[Verdict]) -> str:

@@ -25,6 +25,7 @@ class Queue:
         self.buffer: list[Delivery] = []
         self.acked: set[int] = set()
         self.frames = 0
+        self.failure: Exception | None = None
 
     def deliver(self, count: int) -> None:
         for _ in range(count):
@@ -48,7 +49,8 @@ class Queue:
         self.acked |= set(tags)
 
     def check(self) -> None:
-        """Nothing can fail."""
+        if self.failure is not None:
+            raise self.failure
 
 
 def consuming() -> tuple[Queue, HeldBack, Any]:
@@ -190,6 +192,18 @@ def test_the_end_does_not_wait_for_a_publisher_that_has_failed() -> None:
     assert not queue.acked
 
 
+@pytest.mark.parametrize("dead", ["consumer", "dead letters"])
+def test_a_consuming_flow_does_not_outlive_its_threads(dead: str) -> None:
+    queue, letters, part = consuming()
+    failure = ConnectorFailedError("it has ended by itself")
+    if dead == "consumer":
+        queue.failure = failure
+    else:
+        letters.failure = failure
+    with pytest.raises(ConnectorFailedError):
+        part.next_batch()
+
+
 class Stream:
     """A capture without a server: what it hands over, and the positions it is to store."""
 
@@ -228,6 +242,13 @@ def test_a_full_publisher_stops_the_change_stream() -> None:
     assert len(part.next_batch()) == 10
 
 
+def test_a_capturing_flow_does_not_outlive_its_publisher() -> None:
+    _, messages, part = capturing()
+    messages.failure = ConnectorFailedError("it has ended by itself")
+    with pytest.raises(ConnectorFailedError):
+        part.next_batch()
+
+
 @given(
     st.lists(
         st.tuples(
@@ -264,6 +285,23 @@ def test_no_position_is_stored_before_everything_up_to_it_is_confirmed(
     handed_on = len(messages.messages)
     assert stream.stored == sorted(stream.stored)
     assert (stream.stored[-1] if stream.stored else 0) == handed_on
+
+
+def test_no_position_is_stored_of_changes_whose_messages_are_not_made_yet() -> None:
+    """Only when the epoch is closed is it certain that they have been."""
+    stream, messages, part = capturing()
+    stream.change(5)
+    changes = part.next_batch()
+    for _ in range(3):
+        part.next_batch()
+    assert not stream.stored
+    part.snapshot()
+    messages.submit([Message("q", b"%d" % change.version) for change in changes])
+    part.next_batch()
+    assert not stream.stored
+    messages.confirmed = 5
+    part.next_batch()
+    assert stream.stored == [5]
 
 
 def test_a_position_is_not_waited_for_that_a_failed_publisher_would_have_to_confirm() -> None:

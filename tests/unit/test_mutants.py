@@ -23,3 +23,13 @@ def test_a_mutant_finds_its_place_and_its_tests(mutant: Mutant, tmp_path: Path) 
 def test_names_differ() -> None:
     names = Counter(mutant.name for mutant in MUTANTS)
     assert [name for name, count in names.items() if count > 1] == []
+
+
+def test_every_guarantee_is_broken_at_least_twice() -> None:
+    guarantees = Counter(mutant.guarantee for mutant in MUTANTS)
+    assert [name for name, count in guarantees.items() if count < 2] == []
+
+
+def test_no_two_mutants_are_the_same_for_the_same_tests() -> None:
+    seen = Counter((mutant.file, mutant.old, mutant.new, mutant.tests) for mutant in MUTANTS)
+    assert [name[0] for name, count in seen.items() if count > 1] == []

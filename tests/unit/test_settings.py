@@ -94,3 +94,17 @@ def test_an_env_file_that_cannot_be_read_is_one_line(
     Path(".env").write_bytes(b"QDRANT_API_KEY=\xff\n")
     with pytest.raises(ConfigurationError, match=r"\.env cannot be read"):
         Settings.from_env()
+
+
+def test_no_secret_is_in_the_repr_of_the_settings() -> None:
+    """Which a traceback, or a line of a debugger's log, may show."""
+    settings = Settings.from_env(
+        {
+            "MONGO_DATABASE_HOST": "mongodb://user:s3cret@host",
+            "RABBITMQ_DEFAULT_PASSWORD": "s3cret",
+            "QDRANT_URL": "http://host:6333",
+            "QDRANT_API_KEY": "s3cret",
+        }
+    )
+    assert "s3cret" in settings.mongo_uri
+    assert "s3cret" not in repr(settings)
