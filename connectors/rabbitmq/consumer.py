@@ -113,6 +113,16 @@ class Consumer(Link):
             self._in_memory = 0
             self._generation += 1
 
+    def _close_connection(self) -> None:
+        """Close it without a word about the consumers.
+
+        pika would cancel them first. The queue would then go to whoever waits for it while our
+        messages are still out, and these would come after later ones.
+        """
+        if self._channel is not None:
+            self._channel._cancelled.update(self._channel.consumer_tags)
+        super()._close_connection()
+
     def _consume(self, channel: Channel) -> None:
         prefetch, tag = (1, _ONE_BY_ONE) if self._careful else (self._prefetch, _ALL)
         channel.basic_qos(
