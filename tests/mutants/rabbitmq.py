@@ -232,6 +232,14 @@ RABBITMQ = [
         TOPOLOGY,
         '        "x-single-active-consumer": True,\n',
         "",
-        f"{_BROKER}::test_a_queue_has_one_consumer_at_a_time",
+        f"{_BROKER}::test_a_queue_has_one_consumer_at_a_time_and_changes_hands_in_order",
+    ),
+    Mutant(
+        "a-consumer-is-cancelled-before-it-gives-back",
+        _IN_ORDER,
+        CONSUMER,
+        "            self._channel._cancelled.update(self._channel.consumer_tags)\n",
+        "            pass\n",
+        f"{_BROKER}::test_a_queue_has_one_consumer_at_a_time_and_changes_hands_in_order",
     ),
 ]
