@@ -8,9 +8,13 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH
 WORKDIR /build
-COPY pyproject.toml LICENSE ./
-# The distribution holds the dependencies and no module: this layer lasts until they change.
-RUN pip install ${TORCH_INDEX_URL:+--extra-index-url "$TORCH_INDEX_URL"} .
+COPY ops/image/torch.lock ops/image/requirements.lock ./
+# Exactly the files that the locks name by their hashes; PyTorch's own builds are not among them.
+RUN if [ -n "$TORCH_INDEX_URL" ]; then \
+      pip install --no-deps --index-url "$TORCH_INDEX_URL" "$(grep -o '^torch==[^ ]*' torch.lock)"; \
+    else \
+      pip install --no-deps --require-hashes -r torch.lock; \
+    fi && pip install --no-deps --require-hashes -r requirements.lock && pip check
 
 FROM ${PYTHON_IMAGE}
 RUN groupadd --gid 10001 twinstream && useradd --uid 10001 --gid 10001 --no-create-home twinstream

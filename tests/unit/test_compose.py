@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import resource
 import shutil
@@ -12,6 +13,8 @@ from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -19,6 +22,7 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 LONG_RUNNING = sorted(SERVICES.keys() - {"mongo-init"})
 FLOWS = ["cdc", "features"]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
+PYPROJECT = (ROOT / "pyproject.toml").read_text()
 
 
 def stack_variables() -> list[str]:
@@ -202,5 +206,61 @@ def test_the_image_holds_every_package_that_a_flow_imports() -> None:
     allowed = {
         line[1:] for line in (ROOT / ".dockerignore").read_text().split("\n") if line[:1] == "!"
     }
-    assert {"flows", "connectors", "models", "retrieval"} == copied
-    assert copied <= allowed
+    assert imported_packages({f"flows.{name}" for name in FLOWS}) <= copied
+    # ... and the commands that are run in its containers
+    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    assert copied == packages - {"benchmarks", "examples", "ops", "tests"}
+    assert copied | {"ops/image/*.lock"} == allowed
+
+
+def imported_packages(modules: set[str]) -> set[str]:
+    """The packages of this repository from which these modules import, directly or not."""
+    seen: set[str] = set()
+    while modules:
+        name = modules.pop()
+        path = ROOT.joinpath(*name.split("."))
+        file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        if name in seen or not file.is_file():
+            continue
+        seen.add(name)
+        parts = name.split(".")
+        modules |= {".".join(parts[:length]) for length in range(1, len(parts))}
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                modules |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                modules |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return {name.partition(".")[0] for name in seen}
+
+
+@pytest.mark.parametrize("name", ["requirements", "torch"])
+def test_the_image_installs_no_file_that_is_not_known_by_its_hash(name: str) -> None:
+    packages = locked(name)
+    assert packages
+    unknown = [package for package, text in packages.items() if "--hash=sha256:" not in text]
+    assert unknown == []
+    assert f"pip install --no-deps --require-hashes -r {name}.lock" in DOCKERFILE
+
+
+def test_the_locks_of_the_image_follow_the_dependencies_of_the_project() -> None:
+    """Else the image would run what the tests have not seen."""
+    versions = {
+        canonicalize_name(package): text.partition("==")[2].split()[0]
+        for name in ("requirements", "torch")
+        for package, text in locked(name).items()
+    }
+    project = re.search(r"^dependencies = \[$(.*?)^\]$", PYPROJECT, re.MULTILINE | re.DOTALL)
+    assert project
+    for text in re.findall(r'^ +"([^"]+)"', project[1], re.MULTILINE):
+        needed = Requirement(text)
+        version = versions.get(canonicalize_name(needed.name), "")
+        stale = f"ops/image has {version or 'no'} {needed.name}: run python -m ops.image_lock"
+        assert version, stale
+        assert needed.specifier.contains(version, prereleases=True), stale
+
+
+def locked(name: str) -> dict[str, str]:
+    """The packages of a lock file of the image, with all that it says of each."""
+    text = (ROOT / f"ops/image/{name}.lock").read_text()
+    packages = re.split(r"^(?=[a-z])", text, flags=re.MULTILINE)[1:]
+    return {package.partition("==")[0]: package for package in packages}

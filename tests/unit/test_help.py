@@ -12,7 +12,7 @@ from tests.processes import ROOT
 
 COMMANDS = (
     *("flows.reconcile", "flows.replay", "retrieval.search", "retrieval.status"),
-    *("examples.demo", "ops.dev", "ops.stack", "benchmarks"),
+    *("examples.demo", "ops.dev", "ops.stack", "ops.image_lock", "benchmarks"),
     *("tests.chaos.soak", "tests.faults", "tests.mutants"),
 )
 WITHOUT_OPTIONS = ("flows.replay", "retrieval.status", "examples.demo")
