@@ -35,6 +35,7 @@ def main() -> int:
         with ExitStack() as stack:
             store = _open_store(settings, stack)
             connection = stack.enter_context(RabbitMQConnection(settings=settings.rabbitmq))
+            connection.declare(topology(settings.queue, settings.partitions))
             replayed, superseded = replay(connection.get_channel(), settings, store)
     except ConnectionError as error:
         raise ConfigurationError(str(error)) from error
@@ -54,8 +55,6 @@ def replay(
     queues = queue_names(settings.queue, settings.partitions)
     dlq = dead_letter_queue(settings.queue)
     channel.confirm_delivery()
-    for declaration in topology(settings.queue, settings.partitions):
-        channel.queue_declare(**declaration)
     waiting = channel.queue_declare(dlq, passive=True).method.message_count
     replayed = superseded = 0
     for _ in range(waiting):

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -78,6 +78,32 @@ class RabbitMQConnection:
             raise ConnectionError("not connected to RabbitMQ: call connect() first")
         return self._connection.channel()
 
+    def declare(self, declarations: Iterable[Mapping[str, Any]]) -> None:
+        """Make the queues that are not there, and take the others as they are.
+
+        :param declarations: arguments of `queue_declare`
+        :raises pika.exceptions.AMQPError: the broker refuses
+        """
+        for declaration in declarations:
+            if not self.has_queue(declaration["queue"]):
+                with self.get_channel() as channel:
+                    channel.queue_declare(**declaration)
+
+    def has_queue(self, name: str) -> bool:
+        """Whether a queue is there.
+
+        :raises pika.exceptions.AMQPError: the broker refuses to say
+        """
+        channel = self.get_channel()
+        try:
+            channel.queue_declare(name, passive=True)
+        except ChannelClosedByBroker as error:
+            if error.reply_code != _NOT_FOUND:
+                raise
+            return False
+        channel.close()
+        return True
+
     def close(self) -> None:
         """Close the connection, if it is open."""
         if self._connection is not None and self._connection.is_open:
@@ -116,15 +142,9 @@ def publish_to_rabbitmq(
     """
     body = json.dumps(data).encode() if isinstance(data, Mapping) else data
     with RabbitMQConnection(settings=settings) as connection:
+        if not connection.has_queue(queue_name):
+            connection.declare(topology(queue_name))
         channel = connection.get_channel()
-        try:
-            channel.queue_declare(queue_name, passive=True)
-        except ChannelClosedByBroker as error:
-            if error.reply_code != _NOT_FOUND:
-                raise
-            channel = connection.get_channel()
-            for declaration in topology(queue_name):
-                channel.queue_declare(**declaration)
         channel.confirm_delivery()
         channel.basic_publish(
             exchange="",

@@ -8,7 +8,7 @@ from typing import Any
 
 from pika.channel import Channel
 
-from connectors.rabbitmq.link import Link, declare_all
+from connectors.rabbitmq.link import Link
 from connectors.rabbitmq.settings import RabbitMQSettings
 from connectors.rabbitmq.spool import Spool
 from models import Delivery, Receipt
@@ -56,8 +56,7 @@ class Consumer(Link):
         queue: str,
         prefetch: int,
     ) -> None:
-        super().__init__(settings.parameters(), f"consumer-{queue}")
-        self._declarations = declarations
+        super().__init__(settings.parameters(), declarations, f"consumer-{queue}")
         self._queue = queue
         self._prefetch = prefetch
         self._lock = threading.Lock()
@@ -98,11 +97,11 @@ class Consumer(Link):
         self.soon(lambda: self._acknowledge(generation, up_to, also))
 
     def on_channel(self, channel: Channel) -> None:
-        """Declare, then consume."""
+        """Consume."""
         self._channel = channel
         self._calm = None
         channel.add_on_cancel_callback(lambda _frame: channel.close())
-        declare_all(channel, self._declarations, lambda: self._consume(channel))
+        self._consume(channel)
 
     def on_lost(self) -> None:
         """Forget what came by the lost channel: the broker delivers it again."""

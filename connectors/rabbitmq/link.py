@@ -17,11 +17,11 @@ from pika.exceptions import (
 )
 
 from connectors.patience import Backoff, Patience
+from connectors.rabbitmq.declare import Declaring
 from connectors.rabbitmq.frames import JoiningConnection
 from connectors.thread import ConnectorThread
 from models.errors import ConfigurationError
 
-_PRECONDITION_FAILED = 406
 _BEAT_S = 5.0
 _UNANSWERED_S = 60.0
 _STILL_S = 300.0
@@ -33,11 +33,18 @@ class Link(ABC):
     Subclasses say what happens on the channel. Methods named `on_…` run in the link's thread.
 
     :param parameters: where to connect
+    :param declarations: the queues that each new channel declares
     :param name: the thread's name
     """
 
-    def __init__(self, parameters: pika.ConnectionParameters, name: str) -> None:
+    def __init__(
+        self,
+        parameters: pika.ConnectionParameters,
+        declarations: list[dict[str, Any]],
+        name: str,
+    ) -> None:
         self._parameters = parameters
+        self._queues = Declaring(declarations)
         self._thread = ConnectorThread(name, self._run, _STILL_S)
         self._backoff = Backoff()
         self._connection: JoiningConnection | None = None
@@ -52,7 +59,7 @@ class Link(ABC):
 
     @abstractmethod
     def on_channel(self, channel: Channel) -> None:
-        """A new channel is open: declare, consume, publish."""
+        """A new channel is open and has declared the queues: consume, publish."""
 
     @abstractmethod
     def on_lost(self) -> None:
@@ -123,18 +130,19 @@ class Link(ABC):
 
     def _channel_opened(self, channel: Channel) -> None:
         channel.add_on_close_callback(self._channel_closed)
-        self.on_channel(channel)
+        self._queues.declare(channel, lambda: self.on_channel(channel))
 
     def _channel_closed(self, _channel: Channel, reason: Exception) -> None:
         if isinstance(reason, ChannelClosedByBroker) and not self._thread.closing:
-            if reason.reply_code == _PRECONDITION_FAILED and "inequivalent" in reason.reply_text:
-                self._refusal = ConfigurationError(
-                    f"RabbitMQ: {reason.reply_text}: the queue exists with other arguments; "
-                    "delete it, or set RABBITMQ_QUEUE_NAME to another name"
-                )
-            else:
-                self._patience.away(reason)
+            self._judge(reason)
         self._close_connection()
+
+    def _judge(self, reason: ChannelClosedByBroker) -> None:
+        said = self._queues.refused(reason)
+        if isinstance(said, ConfigurationError):
+            self._refusal = said
+        elif said is not None:
+            self._patience.away(said)
 
     def _ended(self, connection: pika.SelectConnection, error: BaseException) -> None:
         if not self._thread.closing and not isinstance(error, ConnectionClosedByClient):
@@ -164,16 +172,3 @@ class Link(ABC):
 
     def _unblocked(self, _connection: Any, _frame: Any) -> None:
         self._patience.back()
-
-
-def declare_all(
-    channel: Channel, declarations: list[dict[str, Any]], done: Callable[[], None]
-) -> None:
-    """Declare queues one after the other, then call `done`."""
-    if not declarations:
-        done()
-        return
-    channel.queue_declare(
-        **declarations[0],
-        callback=lambda _frame: declare_all(channel, declarations[1:], done),
-    )

@@ -11,7 +11,7 @@ from pika.channel import Channel
 from pika.compat import long
 from pika.spec import Basic
 
-from connectors.rabbitmq.link import Link, declare_all
+from connectors.rabbitmq.link import Link
 from connectors.rabbitmq.settings import RabbitMQSettings
 from models import Message, Receipt
 
@@ -41,8 +41,7 @@ class RabbitMQPublisher(Link):
         window: int = 1000,
         name: str = "publisher",
     ) -> None:
-        super().__init__(settings.parameters(), name)
-        self._declarations = declarations
+        super().__init__(settings.parameters(), declarations, name)
         self._full_window = self._window = window
         self._lock = threading.Lock()
         self._waiting: deque[Message] = deque()
@@ -102,19 +101,8 @@ class RabbitMQPublisher(Link):
             time.sleep(_LOOK_AGAIN_S)
 
     def on_channel(self, channel: Channel) -> None:
-        """Declare, then send what waits."""
+        """Send what waits."""
         channel.add_on_return_callback(self._returned)
-        declare_all(channel, self._declarations, lambda: self._ready(channel))
-
-    def on_lost(self) -> None:
-        """Put what was not confirmed back in front, in its order."""
-        with self._lock:
-            self._channel = None
-            self._waiting.extendleft(reversed(self._sent))
-            self._sent.clear()
-            self._early.clear()
-
-    def _ready(self, channel: Channel) -> None:
         self._first_tag = 1
         self._refused = None
         channel.confirm_delivery(self._answer)
@@ -123,6 +111,14 @@ class RabbitMQPublisher(Link):
         if self._window == self._full_window:
             self.well()
         self._pump()
+
+    def on_lost(self) -> None:
+        """Put what was not confirmed back in front, in its order."""
+        with self._lock:
+            self._channel = None
+            self._waiting.extendleft(reversed(self._sent))
+            self._sent.clear()
+            self._early.clear()
 
     def _pump(self) -> None:
         channel, connection = self._channel, self._connection

@@ -5,6 +5,10 @@ from typing import Any
 DELIVERY_LIMIT = 20
 """High, because a crash of the consumer counts one delivery for every unacknowledged message."""
 
+NO_DELIVERY_LIMIT = 2**31 - 1
+"""For the dead letters. Without a limit of its own a quorum queue of RabbitMQ 4 has one of 20, and
+a letter that somebody looks at so often is gone. A limit of -1 is none, but not before 4.0."""
+
 
 def queue_names(queue: str, partitions: int) -> list[str]:
     """The queue of each partition: `<queue>` for one, `<queue>.<i>` for more."""
@@ -28,8 +32,9 @@ def topology(queue: str, partitions: int = 1) -> list[dict[str, Any]]:
         "x-dead-letter-strategy": "at-least-once",
         "x-overflow": "reject-publish",
     }
+    letters = {"x-queue-type": "quorum", "x-delivery-limit": NO_DELIVERY_LIMIT}
     return [
-        {"queue": dlq, "durable": True, "arguments": {"x-queue-type": "quorum"}},
+        {"queue": dlq, "durable": True, "arguments": letters},
         *(
             {"queue": name, "durable": True, "arguments": arguments}
             for name in queue_names(queue, partitions)
