@@ -13,7 +13,8 @@ class Pace:
     """Looks again at once while there is something, soon after it, seldom when it is quiet.
 
     Bytewax cannot be woken by another thread, so the wait between two looks is a part of the
-    freshness, and the number of looks the cost of doing nothing.
+    freshness, and the number of looks the cost of doing nothing. It wants a time of the wall clock,
+    which may be set back: see `flows.clock`.
     """
 
     def __init__(self) -> None:

@@ -16,6 +16,7 @@ from typing import NoReturn, TypeVar
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from typing_extensions import override
 
+from flows.clock import restart_when_set_back
 from flows.logs import complain, complain_at_length
 from models.errors import ConfigurationError, ConnectorFailedError
 from models.shown import shown
@@ -154,6 +155,7 @@ def drain_on_signals(
             signal.signal(number, signal.SIG_IGN)
 
     _on_signals(lambda signals: _stop(stopping, signals))
+    restart_when_set_back(stopping)
     sys.excepthook = on_error
     atexit.register(at_exit)
     log.info("ready: SIGTERM ends this flow in good order")
