@@ -122,15 +122,27 @@ class MeasuredFlow(FlowProcess):
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
-    def memory_mb(self, peak: bool = False) -> float:
-        """Resident memory that is its own: file pages that are only mapped do not count.
+    def memory_mb(self) -> float:
+        """Resident memory that is its own: file pages that are only mapped do not count. That of
+        the process that works on texts counts as well.
 
         :param peak: of all that is resident, the most since the start
         """
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        name = "VmHWM" if peak else "RssAnon"
-        found = re.search(rf"{name}:\s+(\d+) kB", status)
-        return int(found[1]) / 1024 if found else 0.0
+        return sum(_memory_mb(pid) for pid in self._processes())
+
+    def _processes(self) -> Iterator[int]:
+        yield self.process.pid
+        for file in Path(f"/proc/{self.process.pid}/task").glob("*/children"):
+            with contextlib.suppress(OSError):  # the thread has ended
+                yield from map(int, file.read_text().split())
+
+
+def _memory_mb(pid: int) -> float:
+    with contextlib.suppress(OSError):  # the process has ended
+        status = Path(f"/proc/{pid}/status").read_text()
+        if found := re.search(r"RssAnon:\s+(\d+) kB", status):
+            return int(found[1]) / 1024
+    return 0.0
 
 
 class Servers:

@@ -26,19 +26,18 @@ Steps = Mapping[str, Sequence[str]]
 """Names of steps and pieces of the frames that tell them, the first that fits from the leaf on."""
 
 FEATURES: Final[Steps] = {
-    "model": ("operators/embed.py",),
-    "chunk": ("operators/chunk.py",),
-    "clean": ("operators/clean",),
-    "store": ("connectors/qdrant.py", "qdrant_client/"),
-    "broker": ("pika/", "connectors/amqp.py", "connectors/consuming.py"),
+    "model": ("flows/embedding/",),
+    "clean and chunk, in their own process": ("flows/text/",),
+    "store": ("connectors/qdrant/", "qdrant_client/"),
+    "broker": ("pika/", "connectors/rabbitmq/"),
 }
 CDC: Final[Steps] = {
     "BSON": ("bson/",),
     "JSON": ("_relaxed_json",),
     "driver of MongoDB": ("pymongo/",),
-    "capture": ("connectors/c", "connectors/handover.py"),
+    "capture": ("connectors/mongodb/", "connectors/thread.py"),
     "message": ("models/", "operators/encode.py", "operators/attempt.py"),
-    "broker": ("pika/", "connectors/amqp.py", "connectors/publishing.py"),
+    "broker": ("pika/", "connectors/rabbitmq/"),
     "Bytewax": ("run.py",),
 }
 

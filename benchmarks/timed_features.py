@@ -32,6 +32,9 @@ class NoStore:
     def read(self, keys: Sequence[Key], list_chunks: Collection[Key] = ()) -> dict[Key, Stored]:
         return {key: Stored(chunks={} if key in list_chunks else None) for key in keys}
 
+    def hollow(self, named: Mapping[Key, Sequence[str]]) -> set[Key]:
+        return set()
+
     def live(self, type_: str, older_than: Version) -> Iterator[tuple[Key, Mapping[str, Any]]]:
         return iter(())
 

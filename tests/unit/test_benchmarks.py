@@ -6,8 +6,10 @@ import pytest
 
 from benchmarks.__main__ import BENCHMARKS, TARGETS
 from benchmarks.plot import arrivals, costs
-from benchmarks.profiles import CDC, shares
+from benchmarks.profiles import CDC, FEATURES, shares
 from benchmarks.report import RESULTS, SAMPLES, Measured, Target, entry, load
+from benchmarks.timed_features import NoStore
+from flows.operators.store import Store
 from tests.processes import ROOT
 
 ROWS = {
@@ -34,6 +36,12 @@ def test_every_row_has_a_target_and_a_benchmark() -> None:
 def test_every_row_is_explained() -> None:
     text = (ROOT / "benchmarks" / "README.md").read_text()
     assert [name for name in ROWS if f"| `{name}` |" not in text] == []
+
+
+def test_the_store_that_keeps_nothing_has_every_method_of_a_store() -> None:
+    methods = [name for name in vars(Store) if not name.startswith("_")]
+    assert len(methods) > 10
+    assert [name for name in methods if not hasattr(NoStore, name)] == []
 
 
 @pytest.mark.parametrize(
@@ -88,10 +96,22 @@ def test_every_sample_is_drawn_and_not_only_its_quantiles() -> None:
     assert arrivals(rows) == [(10.0, 0.25), (20.0, 0.5), (30.0, 0.75), (40.0, 1.0)]
 
 
+def test_a_profile_looks_for_files_that_are_there() -> None:
+    product = {
+        str(file.relative_to(ROOT))
+        for top in ("connectors", "flows", "models")
+        for file in (ROOT / top).rglob("*.py")
+    }
+    pieces = [piece for steps in (CDC, FEATURES) for some in steps.values() for piece in some]
+    ours = [piece for piece in pieces if piece.startswith(("connectors", "flows", "models", "op"))]
+    assert len(ours) > 8
+    assert [piece for piece in ours if not any(piece in file for file in product)] == []
+
+
 def test_a_profile_counts_a_sample_for_the_innermost_step() -> None:
     samples = "\n".join(
         [
-            "run (run.py:355);submit (connectors/publishing.py:5) 3",
+            "run (run.py:355);submit (connectors/rabbitmq/publisher.py:5) 3",
             "run (run.py:355);step (operators/encode.py:2);_relaxed_json (models/events.py:150) 5",
             "run (run.py:355) 1",
             "sleep (elsewhere.py:1) 1",
