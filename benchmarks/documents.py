@@ -1,4 +1,4 @@
-"""What the rows about embedding work on: real documents, their messages and their chunks."""
+"""The input of the rows about embedding: real documents, their messages and their chunks."""
 
 import random
 from collections.abc import Iterable, Sequence

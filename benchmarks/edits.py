@@ -1,4 +1,4 @@
-"""What a change costs: chunks given to the embedder, counted, through the flow's own graph."""
+"""The cost of a change: chunks given to the embedder, counted, through the flow's own graph."""
 
 import random
 from collections.abc import Callable, Sequence

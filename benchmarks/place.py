@@ -51,7 +51,7 @@ class Place:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What makes the bare commands work here, whatever `.env` says."""
+        """The environment in which the bare commands work here, whatever `.env` says."""
         return {
             "MONGO_DATABASE_HOST": self.mongo_uri,
             "MONGO_DATABASE_NAME": f"bench_{self.name}",

@@ -1,4 +1,4 @@
-"""What the documents say of the last run: sentences in README.md, rows in docs/benchmarks.md.
+"""The words about the last run: sentences in README.md, rows in docs/benchmarks.md.
 
 `make bench` writes both; `python -m benchmarks.words` writes them again from `results.json`.
 """

@@ -37,7 +37,7 @@ class Edit:
     """One write to one document."""
 
     kind: Kind
-    """What the author does."""
+    """The deed of the author."""
     collection: str
     """Type of the document."""
     identity: Any

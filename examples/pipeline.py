@@ -49,14 +49,14 @@ class Pipeline:
         self._settings = settings
 
     def expected(self) -> State:
-        """What a fresh sync of the present state of MongoDB would store, but for vectors."""
+        """The points, without vectors, of a fresh sync of the present state of MongoDB."""
         chunker = Chunker(self.embedder.tokenizer, self.embedder.max_tokens)
         stand_in = WithoutEmbedding(self.embedder.name, self.embedder.dimension)
         documents = ((name, row) for name in DOCUMENT_TYPES for row in self.database[name].find())
         return expected_state(documents, chunker, stand_in)
 
     def stored(self) -> State:
-        """What is stored now; nothing as long as there is no store."""
+        """The points that are stored now; none as long as there is no store."""
         try:
             with open_reader(self.store) as client:
                 return stored_state(client, with_vectors=False)

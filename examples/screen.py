@@ -1,4 +1,4 @@
-"""What the demo prints: steps with their time, progress, and tables."""
+"""The output of the demo: steps with their time, progress, and tables."""
 
 import time
 from collections.abc import Iterator, Mapping

@@ -90,7 +90,7 @@ def _explained(name: str, error: BaseException) -> int:
 
 
 def _unwrapped(error: BaseException) -> BaseException:
-    """What a step of a dataflow has raised."""
+    """The error that a step of a dataflow has raised."""
     while isinstance(error, BytewaxRuntimeError) and error.__cause__ is not None:
         error = error.__cause__
     return error

@@ -20,7 +20,7 @@ _MAX_KEY = 100
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """What goes to `<queue>.dlq`: the original body byte for byte, the reason in headers."""
+    """A message for `<queue>.dlq`: the original body byte for byte, the reason in headers."""
 
     body: bytes
     stage: str

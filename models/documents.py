@@ -77,7 +77,7 @@ class Document:
         return tuple(Section(path, text) for path, text in _texts(_content(body)))
 
     def metadata(self) -> dict[str, str | None]:
-        """What the payload of the record and of every chunk repeats of the document."""
+        """The fields of the document that the payload of its record and chunks repeats."""
         return {
             "entry_id": self.entry_id,
             "type": self.type,

@@ -20,7 +20,7 @@ OPS = frozenset({"insert", "update", "replace", "snapshot", "repair", "delete", 
 
 
 class CapturedChange(NamedTuple):
-    """What the change stream or a snapshot row said, before it is put into a message."""
+    """A change as the stream or a snapshot row tells it, before it is put into a message."""
 
     op: str
     collection: str
@@ -68,7 +68,7 @@ class Delivery:
     redelivered: bool = False
     """The broker gave it out before: what that attempt wrote is unknown."""
     receipt: Receipt | None = None
-    """What acknowledges it; None where nothing does."""
+    """The receipt that acknowledges it; None where nothing does."""
 
 
 class ChangeEvent(NamedTuple):

@@ -1,4 +1,4 @@
-"""What a fresh sync stores of a document: the one truth about what is stored.
+"""The points that a fresh sync stores of a document: the one truth about them.
 
 The write plan is the difference between this and what is stored, the store writes these payloads,
 and reconciliation, the tests' oracle and the demo compare with them. So a field that is added here,
@@ -23,7 +23,7 @@ _OF_RECORDS: Final = frozenset(
     {"cleaned_content", "content_hash", "text_hash", "chunk_ids", SUSPECT}
 )
 _OF_CHUNKS: Final = frozenset({"path", "content", "chunk_hash"})
-"""What a chunk does not share with its record. Its id is made of it."""
+"""The part of a chunk that its record does not share. Its id is made of it."""
 
 Payload = Mapping[str, Any]
 """Fields of a point. Null means the same as absent, since Qdrant takes a null for a removal."""
@@ -38,7 +38,7 @@ class FreshPoints(NamedTuple):
 
 
 def fresh_points(document: Document, chunks: Sequence[Chunk], model: str) -> FreshPoints:
-    """What a fresh sync stores of a document, but for vectors and for what `MAY_DIFFER`.
+    """The points that a fresh sync stores of a document, without vectors and what `MAY_DIFFER`.
 
     :param chunks: of the document, in their order
     :param model: name of the embedder

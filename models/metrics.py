@@ -1,4 +1,4 @@
-"""What the features flow counts, on `/metrics` of the dataflow API."""
+"""The counters of the features flow, on `/metrics` of the dataflow API."""
 
 from prometheus_client import REGISTRY, Counter, Histogram
 
@@ -15,7 +15,7 @@ FRESHNESS = Histogram(
 
 
 def totals() -> str:
-    """What this process has done, as one line for its log."""
+    """The work of this process so far, as one line for its log."""
     names = {
         "embedded": "twinstream_chunks_embedded_total",
         "reused": "twinstream_chunks_reused_total",

@@ -1,4 +1,4 @@
-"""What is to be written for a document."""
+"""The writes for a document."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class UpsertPlan:
     new: tuple[NewChunk, ...]
     """Chunks that the store lacks, or has otherwise than their ids say."""
     updates: tuple[FieldsToSet, ...]
-    """What changes about chunks that stay."""
+    """The changes of chunks that stay."""
     gone: tuple[str, ...]
     """Ids of chunks that are to be deleted."""
     record: Mapping[str, Any]

@@ -18,7 +18,7 @@ from models.stored import Key
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What every stage knows of a change."""
+    """The facts that every stage knows of a change."""
 
     delivery: Delivery
     event: ChangeEvent
@@ -63,4 +63,4 @@ class Drop(Change):
 DecodedChange = Decoded | Removal | Drop
 CleanedChange = Cleaned | Removal | Drop
 Prepared = Upsert | Removal | Drop
-"""What the index step applies."""
+"""A change that the index step applies."""

@@ -1,4 +1,4 @@
-"""What is stored of a document before a change is applied to it."""
+"""The stored state of a document before a change is applied to it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What the store knows of a document."""
+    """The points that the store has of a document."""
 
     version: Version = NEVER
     """Newest version seen, of the live record, its tombstone or a drop of its collection."""

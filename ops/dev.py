@@ -126,7 +126,7 @@ def _show(screen: _Screen, logs: Mapping[str, _Tail]) -> None:
 
 
 class _Tail:
-    """What is added to a log."""
+    """The lines that are added to a log."""
 
     def __init__(self, log: Path) -> None:
         self._log = log

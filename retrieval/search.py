@@ -74,7 +74,7 @@ def _excerpt(console: Console, hit: Hit, lines: int) -> list[Text]:
     if hit.type == Repository.type:
         code = textwrap.dedent(hit.content.expandtabs(4)).splitlines()
         return [Text(shown(line)) for line in code if line.strip()][:lines]
-    # What counts is the width in cells, which for Chinese is two a character.
+    # The width in cells counts, which for Chinese is two a character.
     width = console.width - len(_INDENT)
     prose = Text(shown(" ".join(hit.content.split()), limit=10_000))
     return list(prose.wrap(console, width))[:lines]

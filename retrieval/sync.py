@@ -67,7 +67,7 @@ class WithoutEmbedding:
 def expected_state(
     documents: Iterable[tuple[str, Mapping[str, Any]]], chunker: Chunker, embedder: TextEmbedder
 ) -> State:
-    """What a fresh sync of `documents` stores.
+    """The points that a fresh sync of `documents` stores.
 
     :param documents: (collection, document with its `_id`): the final state of MongoDB
     :param embedder: the flow's own, or `WithoutEmbedding` to leave vectors out
@@ -91,7 +91,7 @@ def expected_state(
 def stored_state(
     client: QdrantClient, *, with_vectors: bool, collections: Collections = UNPREFIXED
 ) -> State:
-    """What the store holds now of every document type.
+    """The points that the store holds now of every document type.
 
     :raises STORE_ERRORS of connectors.qdrant: the server does not answer, or refuses
     """
@@ -127,7 +127,7 @@ def compare(expected: State, stored: State, cosine: float = COSINE) -> list[str]
 def prepared(
     documents: Iterable[tuple[str, Mapping[str, Any]]], chunker: Chunker, version: int = 0
 ) -> Iterator[Upsert]:
-    """What the steps before the index step make of `documents`; nothing of a poison document."""
+    """The chunks that the steps before the index step make; none of a poison document."""
     cut = chunk(lambda: chunker)
     for collection, document in documents:
         change = CapturedChange("snapshot", collection, version, document["_id"], document)

@@ -70,7 +70,7 @@ class Place:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What makes the real commands work here."""
+        """The environment in which the real commands work here."""
         return {
             "MONGO_DATABASE_HOST": self.mongo_uri,
             "MONGO_DATABASE_NAME": f"twin_{self.name}",

@@ -47,7 +47,7 @@ def replayed(
     queue: str = "default",
     **env: str,
 ) -> list[Message]:
-    """What a replay publishes: into the queues, or back into the dead-letter queue.
+    """The messages that a replay publishes: into the queues, or back into the dead-letter queue.
 
     :param at: when the letters were published, in seconds since 1970
     """

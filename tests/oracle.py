@@ -25,7 +25,7 @@ def documents_of(
 
 
 def fresh(documents: Iterable[tuple[str, Mapping[str, Any]]], embedder: ChunkingEmbedder) -> State:
-    """What a fresh sync of `documents` would store, vectors included."""
+    """The points of a fresh sync of `documents`, vectors included."""
     return expected_state(documents, Chunker(embedder.tokenizer, embedder.max_tokens), embedder)
 
 

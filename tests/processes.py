@@ -1,4 +1,4 @@
-"""What tests start flows with."""
+"""The launcher of flows, for tests."""
 
 from ops.flow_process import ROOT, FlowProcess
 

@@ -2,10 +2,10 @@
 
 No package registry has the server. It has its engine, as Qdrant Edge (qdrant-edge-py: segments,
 write-ahead log, payload indexes, filters, refusals), and qdrant-client has the service definitions
-and the conversions. What is ours is the little between them: collections as folders, an error of
+and the conversions. Ours is the little between them: collections as folders, an error of
 the engine as the status that the server gives it, and strict mode as Qdrant Cloud has it: a filter
 on a field without an index is refused. `update_collection(strict_mode_config=...)` sets limits.
-What flows and readers do not call is answered with UNIMPLEMENTED.
+Calls that flows and readers do not make are answered with UNIMPLEMENTED.
 
     python -m tests.qdrant_server --data FOLDER --port PORT
 """

@@ -28,7 +28,7 @@ _STILL_S = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Captured:
-    """What is captured, and where the position of it is kept."""
+    """The documents to capture, and the place of the position in them."""
 
     database: str
     collections: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""What events of the change stream mean, as changes."""
+"""The events of the change stream, as changes."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -24,7 +24,7 @@ def renamed_into(event: Mapping[str, Any], collections: Sequence[str]) -> bool:
 def changes_of(
     event: Mapping[str, Any], collections: Sequence[str], propagate_drops: bool, ordinal: int
 ) -> list[CapturedChange]:
-    """What an event means: one change, none, or the drop of one or of all collections.
+    """The meaning of an event: one change, none, or the drop of one or of all collections.
 
     :param ordinal: its place among the events of the same cluster time
     """

@@ -1,4 +1,4 @@
-"""What passes between the thread that reads and the dataflow: changes there, positions back."""
+"""The handover between the thread that reads and the dataflow: changes there, positions back."""
 
 import threading
 from collections import deque

@@ -90,7 +90,7 @@ class Lease:
         self.check(one.update_one(self.mine, change).matched_count)
 
     def check(self, matched: int) -> None:
-        """What a write by `mine` has matched says whether the pipeline is still owned.
+        """Tell by the matches of a write by `mine` whether the pipeline is still owned.
 
         :raises ConnectorFailedError: another capture owns the pipeline
         """

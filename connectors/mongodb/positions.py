@@ -10,7 +10,7 @@ STREAM = "stream"
 
 
 class Scan(NamedTuple):
-    """What is still to be read of a collection."""
+    """The part of a collection that is still to be read."""
 
     collection: str
     time: Timestamp

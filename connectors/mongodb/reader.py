@@ -119,9 +119,9 @@ class Reader:
         self._put(changes[-1] if changes else None, after, size)
 
     def _scans_after(self, event: Event, stream: StreamPosition) -> tuple[Scan, ...]:
-        """What a rename brings shows up in no other event: it is scanned, with the time of the
-        rename as its version. Until the scan is over the position says so, and before the rename
-        has a position of its own it is read again; so nothing needs to be stored first.
+        """The documents of a rename show up in no other event: they are scanned, with the time of
+        the rename as their version. Until the scan is over the position says so, and before the
+        rename has a position of its own it is read again; so nothing needs to be stored first.
         """
         scans = self._here.scans
         # what a stream begins with, the snapshot has seen
@@ -146,7 +146,7 @@ class _Rows:
         self._rows: Generator[tuple[CapturedChange, Scan | None]] | None = None
 
     def of(self, scan: Scan) -> Iterator[tuple[CapturedChange, Scan | None]]:
-        """What is left of a scan."""
+        """The rows of a scan that are not read yet."""
         if self._rows is None or self._scan != (scan.collection, scan.time):
             self.close()
             self._scan, self._rows = (scan.collection, scan.time), scanned(self._reads, scan)

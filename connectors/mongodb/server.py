@@ -1,4 +1,4 @@
-"""What a MongoDB server tells of itself, and how its documents are read."""
+"""Facts that a MongoDB server tells of itself, and how its documents are read."""
 
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ NO_REPLICA_SET = (
 _NOT_A_REPLICA_SET = 40573
 _ROUTER = "isdbgrid"
 
-# What a document holds is the document's affair: bytes that are no UTF-8 and dates beyond year
+# The content of a document is its own affair: bytes that are not UTF-8 and dates after the year
 # 9999 must not stop the capture of all the others.
 CODEC: "CodecOptions[dict[str, Any]]" = CodecOptions(
     unicode_decode_error_handler="replace",
@@ -30,7 +30,7 @@ CODEC: "CodecOptions[dict[str, Any]]" = CodecOptions(
 
 
 class ClusterTime(NamedTuple):
-    """What a cluster says of its time."""
+    """The time of a cluster, as the server tells it."""
 
     committed: Timestamp
     """A majority holds everything up to here."""

@@ -9,9 +9,9 @@ from typing import Any, Final
 from bson import Int64, ObjectId
 
 _COLLECTED: Final = 16
-"""What the garbage collector puts before a container."""
+"""Bytes that the garbage collector puts before a container."""
 _TWELVE_BYTES: Final = getsizeof(bytes(12)) + _COLLECTED
-"""What an ObjectId holds."""
+"""Bytes within an ObjectId."""
 _LEAVES: Final = frozenset({str, bytes, int, float, bool, type(None), Int64, datetime})
 
 

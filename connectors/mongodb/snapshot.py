@@ -1,4 +1,4 @@
-"""What is in a collection, as changes of one version."""
+"""The documents of a collection, as changes of one version."""
 
 from collections.abc import Generator
 

@@ -46,13 +46,13 @@ class Publisher(Protocol):
 
 
 class MongoChangeStreamSource(FixedPartitionedSource[CapturedChange, None]):
-    """What is in the registered collections, then every change of them.
+    """The documents of the registered collections, then every change of them.
 
     Parallelism: one partition, since one change stream on the database is one total order.
     Delivery: at least once; the position is stored in `checkpoint_database` when an epoch is
     closed, that is, when everything up to it has passed every output, and when `publisher` has
-    confirmed everything that was submitted until then. After a resume: the changes of the epochs
-    of which that is not true come again, in the same order with the same versions; a
+    confirmed everything that was submitted until then. After a resume: the changes of all other
+    epochs come again, in the same order with the same versions; a
     snapshot goes on after the last row of a closed epoch. A recovery directory adds nothing and
     costs nothing: the position lives in MongoDB.
 

@@ -23,7 +23,7 @@ from connectors.patience import Absence
 from models.errors import ContentRefusedError, PointsGoneError, TwinstreamError
 
 STORE_ERRORS: Final = (ApiException, grpc.RpcError, QdrantException)
-"""What a call to a server can raise."""
+"""The errors that a call to a server can raise."""
 
 _GONE: Final = re.compile("No point with id")
 _TOO_LARGE: Final = re.compile(
@@ -81,7 +81,7 @@ def is_away(error: BaseException) -> bool:
     """Whether an error is an absence: neither of the content nor of points that are gone."""
     if isinstance(error, STORE_ERRORS):
         return not (_is_content(error) or _is_gone(error))
-    # What the embedded store meets; a ProgrammingError is a store that we have closed.
+    # Errors that the embedded store meets; a ProgrammingError is a store that we have closed.
     return isinstance(error, OSError) or (
         isinstance(error, sqlite3.Error)
         and not isinstance(error, sqlite3.ProgrammingError | sqlite3.DataError)

@@ -31,7 +31,7 @@ _TOMBSTONES: Final[Indexes] = {
     "type": q.PayloadSchemaType.KEYWORD,
     "deleted_at": q.PayloadSchemaType.FLOAT,
 }
-# Earlier versions made these, for no filter of theirs. What a person has indexed stays.
+# Earlier versions made these, for no filter of theirs. Indexes that a person has made stay.
 _RETIRED: Final = ("entry_id", "author_id", "platform", "version", "chunk_hash")
 
 

@@ -24,9 +24,9 @@ _LOOK_AGAIN_S = 0.02
 class RabbitMQPublisher(Link):
     """Publishes messages to the queues that they name, persistent, mandatory and confirmed.
 
-    One for all workers of a process. Delivery: at least once, in the order of submission. What is
-    unconfirmed when a channel is lost is sent again, in order; a refusal (a full queue) counts as
-    a loss, and sending begins anew with one message at a time. Nobody waits for a confirm: who
+    One for all workers of a process. Delivery: at least once, in the order of submission. The
+    unconfirmed messages of a lost channel are sent again, in order; a refusal (a full queue) counts
+    as a loss, and sending begins anew with one message at a time. Nobody waits for a confirm: who
     gives something up for what was submitted first asks for `confirmed` or `unconfirmed`.
 
     :param settings: how to reach the broker

@@ -1,4 +1,4 @@
-"""Consuming with acknowledgements for what is confirmed to be done only."""
+"""Consuming; a message is acknowledged only when all that was made of it is written."""
 
 import threading
 from collections.abc import Callable
@@ -77,7 +77,7 @@ class RabbitMQSource(FixedPartitionedSource[Delivery, None]):
         return partition
 
     def finish(self) -> bool:
-        """Acknowledge what may be by now of the last epoch; whether that was all of it.
+        """Acknowledge as much of the last epoch as may be; whether that was all of it.
 
         To be called when the dataflow has run to its end without an error, and only then: at that
         moment everything that was handed on has passed every output.
@@ -151,8 +151,8 @@ class _Partition(StatefulSourcePartition[Delivery, None]):
     def _acknowledge_confirmed(self) -> None:
         """Acknowledge what is closed and has no dead letter on its way.
 
-        Under an alarm of the broker, which stops publishers and lets consumers go on, the backlog
-        so gets smaller in spite of a dead letter that waits.
+        An alarm of the broker stops publishers and lets consumers go on, so the backlog gets
+        smaller even while a dead letter waits.
         """
         if not self._closed:
             return

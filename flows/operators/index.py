@@ -82,7 +82,7 @@ class Indexer:
             if newest[change.key].delivery is not change.delivery
         ]
         # A redelivered change may have been half written by a process that was killed: chunks
-        # can exist that no record names. What was read from MongoDB, and not from its changes, is
+        # can exist that no record names. A row that was read from MongoDB, not from its changes, is
         # there to mend what is wrong. Everybody else's chunks are those that their record names.
         unsure = {c.key for c in run if c.delivery.redelivered or c.event.op in _MENDING}
         return [*superseded, *self._write(list(newest.values()), unsure)]

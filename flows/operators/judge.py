@@ -14,7 +14,7 @@ from models.stored import Key
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What a fresh sync would store of a document."""
+    """The points that a fresh sync would store of a document."""
 
     mongo_id: tuple[Any]
     """The `_id`, boxed, since it may be null."""
@@ -49,7 +49,7 @@ Side = Expected | tuple[str, str, Payload]
 
 
 def expected(prepared: Prepared, change: CapturedChange, model: str) -> Expected:
-    """What is to be stored of a document.
+    """The points to be stored of a document.
 
     :param model: name of the embedder, which every chunk must carry
     :raises ValueError: a document of nothing but its `_id`, which reads as one that is gone
@@ -78,7 +78,7 @@ def gather(sides: Sides, side: Side) -> Sides:
 
 
 def judge(key: Key, sides: Sides) -> Finding | None:
-    """What is wrong with a document, if anything."""
+    """The way in which a document is wrong, if it is."""
     want = sides.expected
     if want is None:
         kind = "orphaned document" if sides.record else "orphaned chunks"

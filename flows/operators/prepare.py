@@ -119,7 +119,7 @@ def dead_at(stage: str) -> Callable[[Change, Exception], DeadLetter]:
 
 
 def retract(change: Change) -> Removal | None:
-    """What goes on in the place of a change that was dead-lettered.
+    """The removal that goes on in the place of a change that was dead-lettered.
 
     A fresh sync of the same MongoDB state would leave no points of this document, so those of its
     older versions go as well. A message of another producer proves nothing about MongoDB's state

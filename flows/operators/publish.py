@@ -21,7 +21,7 @@ def publish(step_id: str, up: Stream[Message], to: Messages) -> None:
     """Hand messages to the publisher of this process, and end the dataflow after that.
 
     A sink could be in another process of a Bytewax cluster than the source that has to know what
-    is confirmed. What is handed over here has been handed over when its epoch is closed, with and
+    is confirmed. When an epoch is closed, its messages have been handed over here, with and
     without a recovery directory, since the empty sink after it is a partitioned one.
 
     :param to: takes each batch

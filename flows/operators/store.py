@@ -1,4 +1,4 @@
-"""What the index step needs of a vector store."""
+"""The vector store, as far as the index step needs one."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Protocol
@@ -10,7 +10,7 @@ from models.stored import Key, Stored
 
 
 class Store(Protocol):
-    """What the step needs of the vector store, a method for each step that reads or writes.
+    """The vector store, with a method for each step that reads or writes.
 
     Each call returns when its writes are applied, and waits for a store that is away.
 

@@ -106,7 +106,7 @@ class Writer:
     def _read(
         self, changes: Sequence[Upsert | Removal], unsure: Collection[Key]
     ) -> dict[Key, Stored]:
-        """What is stored; with all its chunks where the word of a record is not to be taken.
+        """The stored state; with all its chunks where the word of a record is not to be taken.
 
         A snapshot mends what somebody has done to the store: chunks that a record names may be
         gone.

@@ -4,7 +4,7 @@ The method is content-defined chunking: where to cut is decided by what stands t
 distance from the start. Each possible boundary has a rank, made of its place in the structure of
 the text (a heading, a paragraph, a sentence, a word) and, among equals, of a checksum of the
 characters that follow it. A boundary that outranks every other one within reach on both sides is
-an *anchor*, and is cut. What lies between two anchors is cut by itself, so an edit can only move
+an *anchor*, and is cut. The text between two anchors is cut by itself, so an edit can only move
 the boundaries of the stretch it touches.
 
 The anchors are the local maxima of N. Bjørner, A. Blass and Y. Gurevich, "Content-dependent
@@ -40,7 +40,7 @@ _LONGEST_TOKEN = 100
 """A longer stretch without a token start counts as tokens of four characters: WordPiece calls a
 word of over 100 characters one unknown token, and a chunk of a megabyte serves nobody."""
 _HASHED = 64
-"""Characters after a boundary that make its checksum. What stands before it does not count: then
+"""Characters after a boundary that make its checksum. Those before it do not count: then
 text inserted in front of a boundary leaves it a boundary."""
 
 
@@ -56,7 +56,7 @@ class Span:
 
 
 class Splitter(Protocol):
-    """What the flow needs of a chunker."""
+    """A chunker, as far as the flow needs one."""
 
     def split_all(self, texts: Sequence[tuple[str, bool]]) -> list[list[Span]]:
         """Cut the texts of one document: each with whether it is source code."""
@@ -140,7 +140,7 @@ class Chunker:
         while pending:
             span = pending.pop()
             first = bisect_right(starts, span.start)
-            behind = bisect_left(starts, span.end)
+            after = bisect_left(starts, span.end)
             doubtful = (
                 not self._context_free
                 or _within_word(text, span.start)
@@ -150,7 +150,7 @@ class Chunker:
             if span.end - span.start == 1 or not doubtful or self._fits(text, span):
                 yield span
                 continue
-            middle = starts[(first + behind) // 2] if first < behind else 0
+            middle = starts[(first + after) // 2] if first < after else 0
             if not span.start < middle < span.end:
                 middle = (span.start + span.end) // 2
             halves = _trimmed(text, span.start, middle), _trimmed(text, middle, span.end)

@@ -73,7 +73,7 @@ _MARKDOWN: list[tuple["re.Pattern[str]", str]] = [
     (_ESCAPED_UNDERSCORE, "_"),
     (_ESCAPED_NUMBER, r"\1."),
 ]
-"""What is taken away, in this order, and what takes its place."""
+"""The marks that are taken away, in this order, and the text that takes their place."""
 
 
 def strip_markdown(text: str) -> str:

@@ -16,7 +16,7 @@ _SENTENCE_END = re.compile(
 )
 """Between two sentences, in the scripts that mark it: 'One. Two'."""
 _TITLE_END = re.compile(r"""[ \t]*\n(?:[ \t]*\n|([=~^*+#"'-])\1{2,}[ \t]*(?:\n|\Z))""")
-r"""What follows a title: an empty line, or a rule below it: '\n====\n'."""
+r"""The end of a title: an empty line, or a rule below it: '\n====\n'."""
 _MARKED_TITLE = re.compile(r"#{1,6} |={1,5} \S")
 """The mark of a heading: '## Usage', '== Usage'."""
 _OPEN_END = re.compile(r"[^\s.!?…:;,。！？；：，؟۔।)\]}>`*-]\Z")

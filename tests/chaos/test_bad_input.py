@@ -187,7 +187,7 @@ def test_every_dead_letter_can_be_published_whatever_its_headers(name: str, stor
 
 
 def captured(document: dict[str, Any], op: str = "insert") -> list[Message]:
-    """What capture sends of a document, which has been through BSON."""
+    """The message that capture sends of a document, which has been through BSON."""
     codec: bson.CodecOptions[dict[str, Any]] = bson.CodecOptions(
         tz_aware=True, datetime_conversion=bson.DatetimeConversion.DATETIME_AUTO
     )

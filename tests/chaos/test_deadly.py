@@ -1,4 +1,4 @@
-"""What kills the process each time runs out of deliveries, and its neighbours do not."""
+"""A message that kills the process each time runs out of deliveries; its neighbours do not."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""`make dev`: both servers and both flows in the foreground, and nothing behind it."""
+"""`make dev`: both servers and both flows in the foreground, and nothing is left running."""
 
 import os
 import re

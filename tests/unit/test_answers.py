@@ -1,4 +1,4 @@
-"""What an error of the store means: to be waited for, or to be the fault of one document.
+"""The meaning of an error of the store: it is waited for, or one document is at fault.
 
 The texts are those of Qdrant's source (lib/collection/src/operations, lib/storage/src), of gRPC's
 library and of SQLite.
@@ -79,7 +79,7 @@ LIMITS = [
     Answer(grpc.StatusCode.PERMISSION_DENIED, "Forbidden: Write access to collection is required"),
     Answer(grpc.StatusCode.UNAUTHENTICATED, "Invalid API key or JWT"),
     Answer(grpc.StatusCode.NOT_FOUND, "Not found: Collection `vector_posts` doesn't exist!"),
-    # What a refusal by another node of a cluster looks like: its reason is lost on the way.
+    # A refusal by another node of a cluster: its reason is lost on the way.
     Answer(INVALID, "Wrong input: InvalidArgument"),
     Answer(INVALID, "Wrong input: Vector dimension error: expected dim: 8, got 384"),
     Answer(INVALID, "something that no version says today"),

@@ -1,4 +1,4 @@
-"""What must hold of docker-compose.yml and Dockerfile, as far as it shows without an engine."""
+"""Rules for docker-compose.yml and Dockerfile that can be checked without an engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the store or the model refuses: a dead letter, nothing half written, nothing lost."""
+"""A refusal by the store or the model: a dead letter, nothing half written, nothing lost."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the demo and `make clean` remove: what was made here, and never what a link leads to."""
+"""The demo and `make clean` remove only their own files, and nothing that a link leads to."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""What a wrong setting is answered with: one line, without its secrets and without the network."""
+"""A wrong setting is answered with one line, without its secrets and without the network."""
 
 import logging
 import socket

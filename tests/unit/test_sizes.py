@@ -1,4 +1,4 @@
-"""What a buffer may hold follows the memory that documents take, whatever their shape."""
+"""The bound of a buffer follows the memory that documents take, whatever their shape."""
 
 import tracemalloc
 from collections.abc import Callable

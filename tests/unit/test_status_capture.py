@@ -1,4 +1,4 @@
-"""What the status says of the capture: where it stands, who owns it, who stands by."""
+"""The status of the capture: how far it is, who owns it, who stands by."""
 
 from datetime import datetime, timedelta, timezone
 from typing import Any

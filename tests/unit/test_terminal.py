@@ -1,4 +1,4 @@
-"""What commands print on an output that cannot show everything."""
+"""Commands print on every output, also one that cannot show every character."""
 
 import json
 import os
