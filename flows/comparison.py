@@ -69,7 +69,7 @@ class Comparison:
             except (PyMongoError, StoreUnavailableError) as error:
                 raise ConfigurationError(one_line(error)) from error
             except STORE_ERRORS as error:
-                raise ConfigurationError(f"Qdrant is unreachable: {one_line(error)}") from error
+                raise ConfigurationError(f"Qdrant cannot be read: {one_line(error)}") from error
             model = self._embedder.tokenizer, self._embedder.max_tokens
             text = stack.enter_context(closing(BoundedText(lambda: model)))
             log.info("comparing %s", ", ".join(self._types))

@@ -273,8 +273,8 @@ class _Reader:
         value = self.text(name, "")
         if not re.fullmatch(r"[A-Za-z0-9_-]{0,64}", value):
             raise ConfigurationError(
-                f"{name}={value:.80} cannot begin the name of a collection: at most 64 letters, "
-                "digits, _ and -"
+                f"{name}={value:.80} cannot begin the name of a collection: take at most 64 "
+                "letters, digits, _ and -"
             )
         return value
 
@@ -282,8 +282,8 @@ class _Reader:
         value = self.text(name, default)
         if value.startswith("amq.") or len(value.encode()) > 240:
             raise ConfigurationError(
-                f"{name}={value:.40} cannot name a queue: at most 240 bytes, not beginning with "
-                "amq."
+                f"{name}={value:.40} cannot name a queue: take at most 240 bytes, not "
+                "beginning with amq."
             )
         return value
 

@@ -210,7 +210,7 @@ def _depths(queues: Mapping[str, str]) -> Text:
 def _problem(system: str, error: Exception) -> str:
     text = one_line(error)
     # pymongo adds its whole view of the topology after the first reason.
-    return f"{system} is unreachable: {text.split(' (configured timeouts')[0]}"[:300]
+    return f"{system} cannot be read: {text.split(' (configured timeouts')[0]}"[:300]
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ TRIES = 3
 
 _ROOT = Path(__file__).resolve().parents[2]
 _CHILD = "flows.text.child"
+_DOING = {"clean": "cleaning", "split": "cutting"}
 
 log = logging.getLogger("flows")
 
@@ -111,7 +112,7 @@ class BoundedText:
                 code = child.end()
                 if code == -signal.SIGPROF:
                     raise ContentRefusedError(
-                        f"to {task} its texts takes more than {seconds:.3g} s of processor time"
+                        f"{_DOING[task]} its texts takes over {seconds:.3g} s of processor time"
                     ) from None
                 log.warning("the process that works on texts ended with status %d", code)
                 continue
@@ -120,7 +121,7 @@ class BoundedText:
                 raise ContentRefusedError(problem)
             return result
         raise ContentRefusedError(
-            f"to {task} its texts ends the process that does it, {TRIES} times of {TRIES}, with "
+            f"{_DOING[task]} its texts has ended the process that does it {TRIES} times, with "
             f"status {code}"
         )
 

@@ -151,5 +151,5 @@ def test_a_key_and_a_certificate(place: Place, certificates: Path, tmp_path: Pat
                 QDRANT_GRPC_PORT=str(wrong.grpc_port), QDRANT_CA_FILE=wrong.ca_file,
             )  # fmt: skip
             assert ended.returncode == 1
-            assert "Qdrant is unreachable" in ended.stdout
+            assert "Qdrant cannot be read" in ended.stdout
             assert secret not in ended.stdout + ended.stderr

@@ -87,6 +87,34 @@ def test_an_env_file_that_others_can_read_is_told_in_one_line(
     assert told == ([".env holds secrets that every user here can read: chmod 600 .env"] * warned)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("RABBITMQ_PORT", "many"),
+        ("RABBITMQ_TLS", "perhaps"),
+        ("RABBITMQ_CA_FILE", "/no/such.pem"),
+        ("RABBITMQ_QUEUE_NAME", "amq.queue"),
+        ("QDRANT_URL", "localhost:6333"),
+        ("QDRANT_COLLECTION_PREFIX", "a/b"),
+        ("EMBEDDING_MODEL", "/no/such/model"),
+        ("EMBEDDING_PRECISION", "float8"),
+        ("CDC_SNAPSHOT", "sometimes"),
+        ("TOMBSTONE_RETENTION_DAYS", "-1"),
+        ("LOG_LEVEL", "LOUD"),
+        ("MONGO_CHECKPOINT_DATABASE", "twin"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_value_and_with_what_to_do(name: str, value: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        Settings.from_env({name: value})
+    line = str(refused.value)
+    assert line.startswith(f"{name}={value} ")
+    problem, _, fix = line.partition(": ")
+    assert problem
+    assert fix.split()[0] in ("set", "write", "name", "take")
+    assert "\n" not in line
+
+
 def test_an_env_file_that_cannot_be_read_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
