@@ -41,12 +41,15 @@ class Broker:
 
     def connect(self) -> None:
         self.channel = SimpleNamespace(
-            channel_number=1, is_open=True, confirm_delivery=lambda _callback: None
+            channel_number=1,
+            is_open=True,
+            confirm_delivery=lambda _callback: None,
+            add_on_return_callback=lambda _callback: None,
         )
         self.channel.close = lambda: setattr(self.channel, "is_open", False)
         self.unanswered, self.sent, self.timers = {}, 0, []
         self.publisher._connection = self
-        self.publisher._ready(self.channel)
+        self.publisher.on_channel(self.channel)
 
     def lose(self) -> None:
         self.publisher._connection = None
