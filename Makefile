@@ -74,7 +74,8 @@ reconcile: python ## compare MongoDB with Qdrant and repair what differs
 
 local-start: ## MongoDB, RabbitMQ, Qdrant and both flows in Docker Compose; makes secrets in .env
 	@ops/secrets.sh
-	docker compose up --detach --build --wait
+	docker compose up --detach --build --wait || \
+	  { docker compose logs --tail 1 mongo-init >&2; exit 1; }
 
 local-stop: ## stop what local-start started; the data stays
 	docker compose down

@@ -92,3 +92,27 @@ def test_a_complete_env_file_that_others_can_read_is_told(checkout: Path) -> Non
     result = make_secrets(checkout)
     assert result.returncode == 0
     assert "chmod 600 .env" in result.stderr
+
+
+def test_a_start_that_mongo_init_has_ended_shows_its_reason(checkout: Path) -> None:
+    """Compose says only that it "didn't complete successfully"."""
+    shutil.copy(ROOT / "Makefile", checkout)
+    (checkout / "bin" / "docker").write_text(
+        """#!/bin/sh
+case "$*" in
+  "compose up --detach --build --wait") exit 1 ;;
+  "compose logs --tail 1 mongo-init") echo "mongo-init-1 | the credentials are not those" ;;
+esac
+"""
+    )
+    started = subprocess.run(
+        ["make", "local-start"],
+        cwd=checkout,
+        env={"PATH": f"{checkout}/bin:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert started.returncode != 0
+    assert "mongo-init-1 | the credentials are not those" in started.stderr
