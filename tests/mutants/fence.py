@@ -54,7 +54,7 @@ FENCE = [
         STORE,
         "max(known, version)",
         "version",
-        "tests/unit/test_index.py tests/unit/test_order.py tests/chaos/test_histories.py",
+        "tests/unit/test_order.py",
     ),
     Mutant(
         "a-drop-takes-newer-documents",
@@ -86,7 +86,7 @@ FENCE = [
         PLAN,
         "            event = change.event._replace(version=other.event.version)\n",
         "            event = change.event\n",
-        "tests/unit/test_index.py",
+        "tests/unit/test_unversioned.py",
     ),
     Mutant(
         "overtaken-changes-are-written",
@@ -102,7 +102,7 @@ FENCE = [
         INDEX,
         "        if run:\n            yield run\n        yield change\n        run = []\n",
         "        yield change\n",
-        "tests/unit/test_index.py tests/chaos/test_histories.py",
+        "tests/unit/test_unversioned.py",
     ),
     Mutant(
         "redelivered-changes-believe-the-record",
@@ -110,7 +110,7 @@ FENCE = [
         INDEX,
         "if c.delivery.redelivered or c.event.op in _MENDING",
         "if c.event.op in _MENDING",
-        "tests/unit/test_index.py tests/chaos/test_histories.py",
+        "tests/unit/test_index.py tests/unit/test_write_crashes.py",
     ),
     Mutant(
         "repairs-believe-the-record",

@@ -181,6 +181,16 @@ def test_the_text_of_a_record_is_compared_by_its_hash_and_not_read(world: World)
     assert all("cleaned_content" not in point.payload for point in records)
 
 
+def test_a_repair_writes_the_text_of_a_record_that_looks_right(world: World) -> None:
+    """Nobody reads that text, so somebody may have changed it without its hash."""
+    world.write("insert", topic="ships")
+    [record] = world.client.scroll(cleaned("talks"))[0]
+    world.client.set_payload(cleaned("talks"), {"cleaned_content": "changed"}, [record.id])
+    assert world.finding() is None
+    assert world.write("repair", topic="ships") == "upserted"
+    assert world.differences() == []
+
+
 def test_a_field_that_a_type_no_longer_has_goes(world: World) -> None:
     world.write("insert", topic="ships")
     for collection in (cleaned("talks"), vectors_of("talks")):

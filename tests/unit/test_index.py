@@ -182,13 +182,6 @@ def test_a_drop_removes_what_is_not_newer(world: World) -> None:
     assert world.apply(change("again", 4, entry_id="1")) == ["upserted"]
 
 
-def test_a_change_without_version_is_not_newer_than_the_drop_after_it(world: World) -> None:
-    """It counts as made when it is read: before the drop."""
-    drop = change(None, 3, op="drop", entry_id="")
-    assert world.apply(change("a", 1, fenced=False), drop) == ["upserted", "dropped"]
-    assert world.points(vectors_of("posts")) == {}
-
-
 def test_a_half_written_change_leaves_no_orphan(world: World) -> None:
     """Killed after the new chunks: the record still names only the old ones."""
     world.apply(change("a b", 1))

@@ -113,6 +113,13 @@ def test_a_sweep_takes_every_change_of_its_time_and_none_of_the_next(client: Qdr
     assert texts(client) == ["of the stream"]
 
 
+def test_a_sweep_takes_what_a_scan_one_tick_before_it_stored(client: QdrantClient) -> None:
+    """Both are of the same cluster time, and neither is older than the other."""
+    run(client, [sent("snapshot", MAX_ORDINAL, "deleted since", NOW - 1)])
+    run(client, [sent("drop", MAX_ORDINAL, at=NOW - 1)])
+    assert texts(client) == []
+
+
 def test_tombstones_and_fences_keep_the_ordinal(client: QdrantClient) -> None:
     run(client, [sent("delete", 2), sent("drop", 4), sent("drop", 3)], batch_size=1)
     kept = {(p["entry_id"], p["version"], p["ordinal"]) for p in payloads(client, TOMBSTONES)}
@@ -144,6 +151,18 @@ def test_a_replayed_message_of_another_producer_takes_nothing_away(client: Qdran
         letters = run(client, [broken])
         [broken] = put_back(letters, None)
         assert "version" in broken.headers
+    assert texts(client) == ["good"]
+
+
+def test_a_message_of_another_producer_that_ran_out_of_deliveries_takes_nothing_away(
+    client: QdrantClient,
+) -> None:
+    """The broker itself has moved it, without a header of ours; its replay has a version."""
+    run(client, [sent("insert", 0, "good", 1 << 32)])
+    moved = Message("default.dlq", b'{"type": "posts", "entry_id": "a"}')
+    [again] = put_back([moved], None)
+    assert "version" in again.headers
+    assert len(run(client, [again])) == 1
     assert texts(client) == ["good"]
 
 

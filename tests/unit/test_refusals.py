@@ -96,6 +96,18 @@ def test_a_refusal_while_a_refused_change_is_taken_back_ends_nothing(
     assert "'a': parts of a refused change may be left" in caplog.text
 
 
+def test_a_refusal_while_a_record_is_marked_ends_nothing(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.apply(change("a b c", 1))
+    refuse(world, "upsert_records")
+    refuse(world, "suspect")
+    assert sorted(world.apply(change("a x y", 2), change(None, 2, entry_id="b"))) == [
+        "dead", "removed",
+    ]  # fmt: skip
+    assert "suspect is refused" in caplog.text
+
+
 def test_a_refusal_while_a_document_is_retracted_ends_nothing(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
