@@ -1,13 +1,13 @@
 """`make mutants`: sabotages the product in every listed way; the tests that claim it must fail.
 
 Each mutant has a copy of the tree and runs its own tests there, on servers that all share. It is
-killed when one of them fails, and has survived when all pass. Exit code 0 when none survives.
+killed when one of them fails, and has survived when all pass. Verdicts are kept in `.data`, so the
+whole may be done in parts. Exit code 0 when none of those that were run survives.
 """
 
 import argparse
 import os
 import re
-import shlex
 import shutil
 import signal
 import subprocess
@@ -16,28 +16,16 @@ import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
 
 from flows.logs import escape_unencodable
 from ops.mongo_server import MongoServer
 from ops.rabbitmq_node import RabbitMQNode
 from tests.mutants.catalogue import MUTANTS
 from tests.mutants.mutant import ROOT, Mutant
+from tests.mutants.verdicts import Verdict, digest, keep, kept, page, verdict
 
 LIMIT_S = 420
-
-
-class Verdict(NamedTuple):
-    """What became of one mutant."""
-
-    mutant: Mutant
-    outcome: str
-    """killed, survived, or broken: its tests could not be run."""
-    by: str
-    """The first test that failed."""
-    seconds: float
 
 
 def main() -> int:
@@ -50,11 +38,18 @@ def main() -> int:
     parser.add_argument(
         "--untouched", action="store_true", help="run their tests on the unchanged tree"
     )
-    parser.add_argument("--write", type=Path, help="write the table to this Markdown file")
+    parser.add_argument(
+        "--rest", action="store_true", help="run only those without a verdict of an earlier run"
+    )
+    parser.add_argument(
+        "--write", type=Path, help="write the table of all verdicts to this Markdown file"
+    )
     options = parser.parse_args()
     escape_unencodable()
     some = [mutant for mutant in MUTANTS if options.only in mutant.name]
-    began = time.monotonic()
+    if options.rest:
+        known = kept()
+        some = [m for m in some if m.name not in known or known[m.name].mutant != digest(m)]
     with tempfile.TemporaryDirectory(prefix="twinstream-mutants-") as name:
         folder = Path(name)
         with RabbitMQNode(folder / "rabbitmq") as broker, MongoServer(folder / "mongodb") as mongo:
@@ -70,18 +65,19 @@ def main() -> int:
                 return _pytest(ROOT, tests, environment, LIMIT_S * 10).returncode
             with ThreadPoolExecutor(options.jobs) as pool:
                 verdicts = []
-                for verdict in pool.map(lambda m: _try(m, folder, environment), some):
-                    verdicts.append(verdict)
+                for mutant, found in zip(
+                    some, pool.map(lambda m: _try(m, folder, environment), some), strict=True
+                ):
+                    verdicts.append(found)
+                    keep(mutant.name, found)
                     print(
-                        f"{len(verdicts)}/{len(some)} {verdict.mutant.name}: {verdict.outcome} "
-                        f"{verdict.by} ({verdict.seconds:.0f} s)",
+                        f"{len(verdicts)}/{len(some)} {mutant.name}: {found.outcome} {found.by} "
+                        f"({found.seconds:.0f} s)",
                         flush=True,
                     )
-    table = _table(verdicts)
-    print(table)
     if options.write:
-        options.write.write_text(_page(table, time.monotonic() - began))
-    return 0 if all(verdict.outcome == "killed" for verdict in verdicts) else 1
+        options.write.write_text(page(MUTANTS))
+    return 0 if all(found.outcome == "killed" for found in verdicts) else 1
 
 
 def _try(mutant: Mutant, folder: Path, environment: dict[str, str]) -> Verdict:
@@ -98,12 +94,12 @@ def _try(mutant: Mutant, folder: Path, environment: dict[str, str]) -> Verdict:
     mutant.apply(tree)
     done = _pytest(tree, mutant.tests.split(), environment, LIMIT_S)
     shutil.rmtree(tree)
-    failed = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
+    failed = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - |$)", done.stdout, re.MULTILINE)
     outcome = {0: "survived", 1: "killed", 124: "killed"}.get(done.returncode, "broken")
     by = "no end" if done.returncode == 124 else failed[1] if failed else ""
     if outcome == "broken":
         print(done.stdout[-1500:], file=sys.stderr)
-    return Verdict(mutant, outcome, by, time.monotonic() - began)
+    return verdict(mutant, outcome, by, time.monotonic() - began)
 
 
 def _pytest(
@@ -122,30 +118,6 @@ def _pytest(
             os.killpg(process.pid, signal.SIGKILL)
             output, _ = process.communicate()
             return subprocess.CompletedProcess(command, 124, output)
-
-
-def _page(table: str, seconds: float) -> str:
-    command = shlex.join(["python", "-m", "tests.mutants", *sys.argv[1:]])
-    return f"""# Mutants
-
-Made by `{command}` on {datetime.now().astimezone():%-d %B %Y} in {seconds / 60:.0f} minutes.
-
-Each row is a small sabotage of the product, which one of the tests named for it must notice. The
-last column is the test that failed first. A mutant that survives is a missing test. The sabotages
-themselves are in [tests/mutants](../tests/mutants).
-
-{table}"""
-
-
-def _table(verdicts: list[Verdict]) -> str:
-    lines = ["| mutant | guarantee | file | outcome | by |", "|---|---|---|---|---|"]
-    lines += [
-        f"| {v.mutant.name} | {v.mutant.guarantee} | `{v.mutant.file}` | {v.outcome} | `{v.by}` |"
-        for v in sorted(verdicts, key=lambda v: (v.mutant.guarantee, v.mutant.name))
-    ]
-    killed = sum(verdict.outcome == "killed" for verdict in verdicts)
-    lines.append(f"| all | | | {killed} of {len(verdicts)} killed | |")
-    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":
