@@ -106,9 +106,6 @@ class ConnectorThread:
             log.debug("%s has failed", self._name, exc_info=True)
             cause = error if isinstance(error, Exception) else RuntimeError(repr(error))
             self._failure = cause.with_traceback(error.__traceback__)
-            return
-        if not self.closing:
-            self._failure = RuntimeError("it has ended by itself")
 
 
 def _one_line(name: str, error: Exception) -> str:

@@ -20,15 +20,6 @@ ENDING = [
         "tests/unit/test_thread.py",
     ),
     Mutant(
-        "a-thread-that-ends-quietly-is-fine",
-        "a dead thread ends its flow",
-        THREAD,
-        "        if not self.closing:\n"
-        '            self._failure = RuntimeError("it has ended by itself")\n',
-        "",
-        "tests/unit/test_thread.py",
-    ),
-    Mutant(
         "no-watchdog-over-threads",
         "a dead thread ends its flow",
         THREAD,
