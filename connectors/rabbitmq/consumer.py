@@ -159,6 +159,7 @@ class Consumer(Link):
 
     def _take_all(self, channel: Channel, acknowledged: int | None = None) -> None:
         self._careful, self._calm = False, None
+        self.asked()
 
         def cancelled(_frame: Any) -> None:
             if acknowledged is not None:

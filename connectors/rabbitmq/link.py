@@ -52,6 +52,7 @@ class Link(ABC):
         self._log = logging.getLogger("connectors")
         self._refusal: ConfigurationError | None = None
         self._is_ready = False
+        self._asked_at = 0.0
 
     def start(self) -> None:
         """Start connecting, without waiting for it; nothing, if that was done before."""
@@ -73,8 +74,15 @@ class Link(ABC):
             with suppress(ConnectionWrongStateError, RuntimeError, OSError):
                 connection.ioloop.add_callback_threadsafe(callback)
 
+    def asked(self) -> None:
+        """To be called when something is asked of the broker without which nothing goes on: a
+        connection is given up on which that is not answered.
+        """
+        self._is_ready = False
+        self._asked_at = time.monotonic()
+
     def answered(self) -> None:
-        """To be called when the broker has done what was asked of a new channel."""
+        """To be called when the broker has done what it was asked for."""
         self._is_ready = True
 
     def well(self) -> None:
@@ -105,14 +113,14 @@ class Link(ABC):
 
     def _connect_once(self) -> None:
         """Run one connection from its start to its end."""
-        self._is_ready = False
+        self.asked()
         try:
             connection = JoiningConnection(
                 self._parameters, self._opened, on_open_error_callback=self._ended,
                 on_close_callback=self._ended,
             )  # fmt: skip
             self._connection = connection
-            self._tick(connection, time.monotonic())
+            self._tick(connection)
             if not self._thread.closing:
                 connection.ioloop.start()
         except (AMQPError, OSError) as error:
@@ -149,14 +157,14 @@ class Link(ABC):
             self._patience.away(error)
         connection.ioloop.stop()
 
-    def _tick(self, connection: pika.SelectConnection, began: float) -> None:
+    def _tick(self, connection: pika.SelectConnection) -> None:
         """Show that the loop turns, and give up a connection whose broker does not answer."""
         self._thread.beat()
-        if not self._is_ready and time.monotonic() - began > _UNANSWERED_S:
+        if not self._is_ready and time.monotonic() - self._asked_at > _UNANSWERED_S:
             self._patience.away(TimeoutError(f"no answer for {_UNANSWERED_S:.0f} s"))
             connection.ioloop.stop()
             return
-        connection.ioloop.call_later(_BEAT_S, lambda: self._tick(connection, began))
+        connection.ioloop.call_later(_BEAT_S, lambda: self._tick(connection))
 
     def _close_connection(self) -> None:
         connection = self._connection

@@ -105,7 +105,9 @@ class RabbitMQPublisher(Link):
         channel.add_on_return_callback(self._returned)
         self._first_tag = 1
         self._refused = None
-        channel.confirm_delivery(self._answer)
+        channel.confirm_delivery(self._answer, lambda _ok: self._confirming(channel))
+
+    def _confirming(self, channel: Channel) -> None:
         self._channel = channel
         self.answered()
         if self._window == self._full_window:

@@ -43,7 +43,7 @@ class Broker:
         self.channel = SimpleNamespace(
             channel_number=1,
             is_open=True,
-            confirm_delivery=lambda _callback: None,
+            confirm_delivery=lambda _answer, done: done(None),
             add_on_return_callback=lambda _callback: None,
         )
         self.channel.close = lambda: setattr(self.channel, "is_open", False)
@@ -101,6 +101,23 @@ def message(number: int, receipt: Receipt | None = None) -> Message:
 
 def last_places(queue: list[int]) -> list[int]:
     return sorted(set(queue), key=lambda number: len(queue) - queue[::-1].index(number))
+
+
+def test_nothing_is_sent_before_the_broker_has_promised_to_confirm() -> None:
+    publisher, broker = made()
+    promised: list[Any] = []
+    publisher.submit([message(1)])
+    channel = SimpleNamespace(
+        channel_number=1,
+        is_open=True,
+        confirm_delivery=lambda _answer, done: promised.append(done),
+        add_on_return_callback=lambda _callback: None,
+    )
+    publisher._connection = broker
+    publisher.on_channel(channel)
+    assert (broker.sent, publisher._is_ready) == (0, False)
+    promised[0](None)
+    assert (broker.sent, publisher._is_ready) == (1, True)
 
 
 STEPS = st.lists(
