@@ -1,150 +1,129 @@
 """`make faults`: every call of the product to a driver fails once, and three times in a row.
 
-1. One run without a fault records the call sites and how often each is called.
+1. Runs without a fault record the call sites and how often each is called.
 2. For each site and each error that can come as its answer the scenario runs again with that fault
    in the middle of the site's calls, and once more with the first three calls failing.
-3. The table says how many sites, faults and runs there were, and what was violated.
+3. Sites that are called after a fault only fail as well, after that fault.
+4. The table says how many sites, faults and runs there were, and what was violated.
 """
 
 import argparse
+import os
 import random
+import shlex
+import shutil
 import sys
 import tempfile
-import uuid
-from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from connectors.rabbitmq import RabbitMQSettings
 from flows.logs import escape_unencodable
 from ops.mongo_server import MongoServer
 from ops.rabbitmq_node import RabbitMQNode
-from tests.conftest import Place
-from tests.faults.answers import faults_of
 from tests.faults.calls import Fault
-from tests.faults.scenario import COMMANDS, FLOW, Result, Scenario
-from tests.qdrant_server import QdrantServer
-
-
-@dataclass
-class Servers:
-    """What all runs share."""
-
-    mongo: MongoServer
-    broker: RabbitMQNode
-    qdrant: QdrantServer
-    folder: Path
-
-    def run(self, program: str, fault: Fault | None) -> Result:
-        """One scenario in a place of its own."""
-        name = uuid.uuid4().hex[:12]
-        folder = self.folder / name
-        folder.mkdir()
-        settings = RabbitMQSettings(port=self.broker.port)
-        place = Place(self.mongo.uri, settings, name, folder)
-        with QdrantServer(folder / "qdrant-server") as server:
-            return Scenario(replace(place, server=server), program, fault).run()
-
-
-def plan(program: str, counts: Counter[str]) -> Iterator[Fault]:
-    """Every fault of every site that a run without faults has recorded."""
-    for site in sorted(counts):
-        driver, method, _ = site.split(" ", 2)
-        for kind in faults_of(driver, method):
-            yield Fault(site, kind, max(1, (counts[site] + 1) // 2), 1)
-            yield Fault(site, kind, 1, 3)
+from tests.faults.matrix import Run, after_faults, clean_runs, perform, plan, sites
+from tests.faults.place import Servers, shared_servers
+from tests.faults.report import page, report
+from tests.faults.scenario import PHASES, Result
 
 
 def main() -> int:
     """Run the matrix; 0 without a violation."""
+    options = _options()
+    shutil.rmtree(options.logs, ignore_errors=True)
+    options.logs.mkdir(parents=True)
+    began = time.monotonic()
+    phases = [phase for phase in PHASES if options.phase in (phase, "")]
+    with _servers(options.stores) as servers:
+        clean = _shown(servers, clean_runs(phases), options)
+        if any(result.violations for result in clean):
+            return 1
+        known = sites(clean)
+        runs = list(plan(known))
+        for phase in phases:
+            count = sum(run[0] == phase for run in runs)
+            print(f"{phase}: {len(known[phase])} sites, {count} runs")
+            if options.list:
+                print("\n".join(f"{n:6} {site}" for site, n in sorted(known[phase].items())))
+        if options.list:
+            return 0
+        results = _shown(servers, _chosen(runs, options), options)
+        results += _shown(servers, list(after_faults(results, known)), options)
+    minutes = (time.monotonic() - began) / 60
+    print(f"{report(results)}\n\n{len(results)} runs in {minutes:.1f} min")
+    if options.write:
+        command = shlex.join(["python", "-m", "tests.faults", *sys.argv[1:]])
+        options.write.write_text(page(results, command, minutes))
+    return 1 if any(result.violations for result in results) else 0
+
+
+@contextmanager
+def _servers(stores: int) -> Iterator[Servers]:
+    # Nobody kills these servers: what they store may be in memory.
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with ExitStack() as stack:
+        temporary = tempfile.TemporaryDirectory(prefix="twinstream-faults-", dir=memory)
+        folder = Path(stack.enter_context(temporary))
+        mongo = stack.enter_context(MongoServer(folder / "mongodb"))
+        broker = stack.enter_context(RabbitMQNode(folder / "rabbitmq"))
+        settings = RabbitMQSettings(port=broker.port)
+        yield stack.enter_context(shared_servers(mongo.uri, settings, folder, stores))
+
+
+def _chosen(runs: list[Run], options: argparse.Namespace) -> list[Run]:
+    # Shuffled, so that the runs of one call are not all at work at the same time.
+    random.Random(options.seed).shuffle(runs)
+    runs = [run for run in runs if options.only in f"{run[1][0].site} {run[1][0].kind}"]
+    return runs[: options.sample or None]
+
+
+def _shown(servers: Servers, runs: Sequence[Run], options: argparse.Namespace) -> list[Result]:
+    results: list[Result] = []
+    for result in perform(servers, runs, options.jobs, options.logs):
+        results.append(result)
+        verdict = "; ".join(result.violations) or "ok"
+        print(
+            f"{len(results)}/{len(runs)} {result.phase} {_named(result.faults)}: met {result.met}, "
+            f"restarts {result.restarts}, {result.seconds:.1f} s: {verdict}",
+            flush=True,
+        )
+    return results
+
+
+def _named(faults: Iterable[Fault]) -> str:
+    named = (f"{f.site}: {f.kind} ({f.first}, {f.times} times)" for f in faults)
+    return ", then ".join(named) or "without a fault"
+
+
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m tests.faults", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument(
         "--only", default="", help="run only faults with this text in their name or site"
     )
-    parser.add_argument(
-        "--program", choices=[FLOW, *COMMANDS], help="run the faults of this program only"
-    )
+    parser.add_argument("--phase", choices=PHASES, default="", help="run only faults at this time")
     parser.add_argument(
         "--sample", type=int, default=0, help="run this many faults, drawn at random"
     )
-    parser.add_argument("--seed", type=int, default=1, help="of the random draw (default: 1)")
-    parser.add_argument("--jobs", type=int, default=4, help="runs at a time (default: 4)")
     parser.add_argument(
-        "--list", action="store_true", help="list the sites of calls, and run nothing"
+        "--seed", type=int, default=1, help="number of the random order (default: 1)"
     )
-    parser.add_argument("--write", type=Path, help="write the table to this Markdown file")
+    parser.add_argument("--jobs", type=int, default=8, help="sessions at a time (default: 8)")
+    parser.add_argument(
+        "--stores", type=int, default=2, help="start this many Qdrant servers (default: 2)"
+    )
+    parser.add_argument("--list", action="store_true", help="list the sites of calls, and end")
+    parser.add_argument(
+        "--logs", type=Path, default=Path(".data/faults"), help="keep the logs of violations here"
+    )
+    parser.add_argument("--write", type=Path, help="write the tables to this Markdown file")
     options = parser.parse_args()
     escape_unencodable()
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="twinstream-faults-")))
-        servers = Servers(
-            stack.enter_context(MongoServer(folder / "mongodb")),
-            stack.enter_context(RabbitMQNode(folder / "rabbitmq")),
-            None,  # type: ignore[arg-type]
-            folder,
-        )
-        runs: list[tuple[str, Fault]] = []
-        for program in [options.program] if options.program else (FLOW, *COMMANDS):
-            clean = servers.run(program, None)
-            if clean.violations:
-                print(f"{program} without a fault: {clean.violations}", file=sys.stderr)
-                return 1
-            if options.list:
-                for site, count in sorted(clean.counts.items()):
-                    print(f"{count:6} {site}")
-            runs += [(program, fault) for fault in plan(program, clean.counts)]
-        if options.list:
-            return 0
-        runs = [run for run in runs if options.only in f"{run[1].site} {run[1].kind}"]
-        if options.sample:
-            runs = random.Random(options.seed).sample(runs, min(options.sample, len(runs)))
-        results: list[Result] = []
-        with ThreadPoolExecutor(options.jobs) as pool:
-            for result in pool.map(lambda run: servers.run(*run), runs):
-                results.append(result)
-                verdict = "; ".join(result.violations) or "ok"
-                print(
-                    f"{len(results)}/{len(runs)} {result.program} {result.fault} "
-                    f"met {result.met}, restarts {result.restarts}, {result.seconds:.0f} s: "
-                    f"{verdict}",
-                    flush=True,
-                )
-    table = report(results)
-    print(table)
-    if options.write:
-        options.write.write_text(table)
-    return 1 if any(result.violations for result in results) else 0
-
-
-def report(results: list[Result]) -> str:
-    """The table, in Markdown."""
-    lines = [
-        "| call | from | faults | runs | met | ended and restarted | violations |",
-        "|---|---|---|--:|--:|--:|--:|",
-    ]
-    by_site: dict[str, list[Result]] = {}
-    for result in results:
-        assert result.fault is not None
-        by_site.setdefault(result.fault.site, []).append(result)
-    for site, some in sorted(by_site.items()):
-        driver, method, where = site.split(" ", 2)
-        kinds = ", ".join(dict.fromkeys(r.fault.kind for r in some if r.fault))
-        met = sum(result.met > 0 for result in some)
-        restarts = sum(result.restarts for result in some)
-        violations = sum(bool(result.violations) for result in some)
-        lines.append(
-            f"| {driver} `{method}` | `{where}` | {kinds} | {len(some)} | {met} | {restarts} "
-            f"| {violations} |"
-        )
-    met = sum(result.met > 0 for result in results)
-    violations = sum(bool(result.violations) for result in results)
-    lines.append(f"| all | {len(by_site)} sites | | {len(results)} | {met} | | {violations} |")
-    return "\n".join(lines) + "\n"
+    return options
 
 
 if __name__ == "__main__":

@@ -1,221 +1,297 @@
-"""The small scenario in which every call fails once: what is written, and what must come of it.
+"""What happens while calls fail, and what must come of it.
 
 A run ends well in one of two ways. Either the program goes on by itself and the store is in sync.
 Or it ends with one line and an exit code that is not 0, and is in sync after a start without the
-fault. A program that lives and does nothing, a traceback, and a document that MongoDB has and the
-store has not, are violations.
+fault. A program that lives and does nothing, a traceback, a document that MongoDB has and the store
+has not, and a dead letter that is gone are violations.
 """
 
-import json
-import os
+import re
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from pymongo import MongoClient
+from tests.faults.answers.qdrant import CONTENT
+from tests.faults.calls import CONTROL, Fault, arm, recorded
+from tests.faults.place import Document, FaultPlace
+from tests.faults.programs import COMMANDS, FLOW, PRUNE_S, Program
+from tests.faults.writes import Writes
 
-from connectors.qdrant import open_client
-from connectors.rabbitmq import dead_letter_queue
-from tests.chaos.harness import queue_depth
-from tests.conftest import Place
-from tests.faults.calls import FAULT, RECORD, ROOT, Fault, recorded
-from tests.hashing import HashingEmbedder
-from tests.oracle import differences
-
-FLOW = "flows.pipeline"
-COMMANDS = ("flows.replay", "flows.reconcile")
-CONTENT = {"invalid"}
-"""Refusals of content: the document becomes a dead letter, which `replay` puts back."""
-SYNC_S = 45.0
-END_S = 15.0
+REPLAY, RECONCILE = COMMANDS
+START, STREAM, END = "start", "stream", "end"
+PHASES = {START: FLOW, STREAM: FLOW, END: FLOW, REPLAY: REPLAY, RECONCILE: RECONCILE}
+"""When calls fail, and which program makes them."""
+SYNC_S = 60.0
+END_S = 20.0
+COMMAND_S = 120.0
+CONTENT_S = 5.0
+"""How long a refusal of content is left alone, before dead letters are put back."""
+_LOGGED = re.compile(
+    r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ "
+    # how Bytewax itself says that a source has raised an error
+    r"|thread '.*' panicked at |Box<dyn Any>|note: run with `RUST_BACKTRACE=1`|$"
+)
+_READY = "ready: SIGTERM ends this flow"
+_SAID = re.compile(r"(configuration error|error|replay|reconcile): ")
 
 
 @dataclass
 class Result:
     """What one run came to."""
 
-    fault: Fault | None
-    program: str
+    phase: str
+    faults: tuple[Fault, ...]
+    """None in a run that shows what is called; two where one leads to a call that fails, too."""
     violations: list[str] = field(default_factory=list)
     met: int = 0
-    """Calls that met the fault."""
+    """Calls that met the last of the faults."""
     restarts: int = 0
     counts: Counter[str] = field(default_factory=Counter)
+    """How often each site was called; after a fault, only which ones were."""
     seconds: float = 0.0
 
 
-class Scenario:
-    """One run, in a place of its own.
-
-    :param program: the program that meets the fault: the flow, or one of the commands
+class Session:
+    """Runs of one phase in one place, one after the other. In each, the flow is in sync before the
+    faults and after them; a process of it lives as long as it can.
     """
 
-    def __init__(self, place: Place, program: str, fault: Fault | None) -> None:
+    def __init__(self, place: FaultPlace, phase: str) -> None:
         self._place = place
-        self._program = program
-        self._fault = fault
-        self._record = place.folder / "calls.jsonl"
-        self._client: MongoClient[dict[str, Any]] = MongoClient(place.mongo_uri)
-        self._database = self._client[place.database.name]
-        self.result = Result(fault, program)
+        self._phase = phase
+        self._control = place.folder / "control"
+        self._writes = Writes(place)
+        self._flow: Program | None = None
+        self._number = 0
+        self._faults: tuple[Fault, ...] = ()
+        self._content = False
+        self.result = Result(phase, ())
 
-    def run(self) -> Result:
-        """Run it; what was wrong stands in the result."""
+    def run(self, faults: tuple[Fault, ...]) -> Result:
+        """One run; what was wrong stands in the result, and ends the session."""
+        self.result = Result(self._phase, faults)
+        self._faults = faults
+        self._content = any(fault.kind in CONTENT for fault in faults)
+        self._number += 1
+        record = self._place.folder / f"calls {self._number}"
         began = time.monotonic()
         try:
-            self._run()
+            steps = {
+                START: self._start_fails,
+                STREAM: self._stream_fails,
+                END: self._end_fails,
+                REPLAY: self._replay_fails,
+                RECONCILE: self._reconcile_fails,
+            }
+            steps[self._phase](lambda: arm(self._control, faults, record))
         except AssertionError as error:
             self.result.violations.append(str(error))
-        finally:
-            self._client.close()
-        self.result.counts, self.result.met = recorded(self._record)
+        self.result.counts, met = recorded(record)
+        self.result.met = met[faults[-1].site] if faults else 0
         self.result.seconds = time.monotonic() - began
         return self.result
 
-    def _run(self) -> None:
-        self._first_writes()
-        with self._flow():
-            self._in_sync("after the snapshot")
-            self._second_writes()
-            self._in_sync("after the edits")
-            if self._program != FLOW:
-                self._damage()
-                for command in COMMANDS:
-                    self._command(command)
-                self._in_sync(f"after {self._program}")
-            self._end()
-        poison = 1 if self._program == FLOW else queue_depth(self._place, self._dlq())
-        letters = queue_depth(self._place, self._dlq())
-        spoiled = self._fault is not None and self._fault.kind in CONTENT
-        assert letters >= poison, f"{letters} dead letters instead of {poison}: one was lost"
-        assert letters == poison or spoiled, f"{letters} dead letters instead of {poison}"
+    def __enter__(self) -> "Session":
+        self._disarm()
+        self._first = self._writes.first()
+        return self
 
-    def _dlq(self) -> str:
-        return dead_letter_queue(self._place.queue)
+    def __exit__(self, *_: object) -> None:
+        if self._flow is not None:
+            self._flow.signal(signal.SIGKILL)
+            self._flow.wait(10)
 
-    def _first_writes(self) -> None:
-        database = self._database
-        for number in range(4):
-            content = {"Title": f"t{number}", "Content": f"text {number} " * 300}
-            database.articles.insert_one({"_id": number, "platform": "x", "content": content})
-        database.posts.insert_one({"_id": "poison", "platform": "x"})
-        database.posts.insert_one({"_id": "gone", "content": "to be deleted"})
-        database.repositories.insert_one({"_id": 1, "name": "r", "content": {"a.py": "x = 1\n"}})
+    # What happens
 
-    def _second_writes(self) -> None:
-        database = self._database
-        database.articles.update_one({"_id": 0}, {"$set": {"content.Title": "edited"}})
-        database.articles.update_one({"_id": 1}, {"$set": {"platform": "y"}})
-        database.posts.delete_one({"_id": "gone"})
-        with self._client.start_session() as session, session.start_transaction():
-            database.posts.insert_one({"_id": "t", "content": "first"}, session=session)
-            database.posts.replace_one({"_id": "t"}, {"content": "second"}, session=session)
-            database.posts.insert_one({"_id": "u", "content": "third"}, session=session)
-            database.posts.delete_one({"_id": "u"}, session=session)
-        database.repositories.drop()
-        for number in range(20):
-            database.posts.insert_one({"_id": number, "content": f"post {number}"})
-        database.drafts.insert_one({"_id": 1})
+    def _start_fails(self, armed: Callable[[], None]) -> None:
+        """From the start to the first changes after the snapshot."""
+        armed()
+        self._start_flow()
+        self._in_sync(self._first)
+        self._has_letters({("posts", "poison 0")})
+        self._in_sync(self._writes.round(1))
+        self._has_letters({("posts", "poison 1")})
+        self._end()
 
-    def _damage(self) -> None:
-        """Take a record and some chunks away: reconciliation has to find that."""
-        client = open_client(self._place.qdrant)
-        try:
-            for name in ("cleaned_posts", "vector_articles"):
-                points, _ = client.scroll(name, limit=2)
-                client.delete(name, [point.id for point in points], wait=True)
-        finally:
-            client.close()
+    def _stream_fails(self, armed: Callable[[], None]) -> None:
+        """Edits, deletes, a drop, a transaction, a dead letter, forgetting of old tombstones."""
+        self._alive()
+        old = self._writes.bury()
+        armed()
+        self._in_sync(self._writes.round(self._number))
+        self._has_letters({("posts", f"poison {self._number}")})
+        if not self._faults:
+            forgotten = lambda: not self._place.is_buried(old)  # noqa: E731
+            self._until(forgotten, "the old tombstone is still there")
+
+    def _end_fails(self, armed: Callable[[], None]) -> None:
+        """The flow is asked to end while it has much to do; nothing of that is lost."""
+        self._alive()
+        state = self._writes.last(self._number)
+        time.sleep(0.15)
+        armed()
+        self._end()
+        self._disarm()
+        self._start_flow()
+        self._in_sync(state)
+        self._has_letters({("posts", f"poison {self._number}")})
+
+    def _replay_fails(self, armed: Callable[[], None]) -> None:
+        """A letter that fails again, one that is superseded, one too old, one of no document."""
+        self._alive()
+        number = self._number
+        self._writes.for_replay(number)
+        self._has_letters({("posts", f"poison {number}"), ("posts", f"mended {number}")})
+        state = self._writes.mend(number)
+        self._in_sync(state)
+        armed()
+        self._command(REPLAY)
+        self._in_sync(state)
+        self._has_letters({("posts", f"poison {number}"), ("posts", "old"), ("", "no document")})
+
+    def _reconcile_fails(self, armed: Callable[[], None]) -> None:
+        """Points that are missing, changed, and of no document; forgetting of old tombstones."""
+        if self._flow is None:
+            self._alive()
+            self._in_sync(self._writes.round(1))
+        self._writes.damage()
+        assert self._place.differences("round 1"), "nothing was damaged"
+        old = self._writes.bury()
+        armed()
+        self._command(RECONCILE)
+        self._in_sync("round 1")
+        assert self._faults or not self._place.is_buried(old), "the old tombstone is still there"
+
+    # What must come of it
+
+    def _in_sync(self, when: str) -> None:
+        """Wait until both sides agree; starts the flow again where it has ended with one line."""
+        began = time.monotonic()
+        helps = iter((REPLAY, REPLAY, RECONCILE) if self._content else ())
+        while left := self._place.differences(when):
+            if self._restarted():
+                began = time.monotonic()
+            waited = time.monotonic() - began
+            if self._content and waited > CONTENT_S and (command := next(helps, "")):
+                self._succeeds(command)
+                began = time.monotonic()
+            assert waited < SYNC_S, (
+                f"alive and not in sync after {when}: {'; '.join(left[:3])}{self._stacks()}"
+            )
+            time.sleep(0.1)
+
+    def _restarted(self) -> bool:
+        assert self._flow is not None
+        if self._flow.code is None:
+            return False
+        self._ended_well(FLOW, self._flow.code)
+        assert self.result.restarts < 2, f"ends again and again: {self._last_lines(FLOW)}"
+        self.result.restarts += 1
+        self._disarm()
+        self._start_flow()
+        return True
+
+    def _has_letters(self, wanted: set[Document]) -> None:
+        """Wait until these dead letters are there; none may be of a document that is no poison,
+        unless content was refused.
+        """
+        found: set[Document] = set()
+
+        def there() -> bool:
+            nonlocal found
+            self._restarted()
+            found = self._place.letters()
+            return found >= wanted
+
+        self._until(there, f"not all of {sorted(wanted)} are dead letters")
+        more = found - self._writes.poison
+        assert self._content or not more, f"more dead letters than poison: {sorted(more)}"
+
+    def _until(self, condition: Callable[[], bool], otherwise: str) -> None:
+        deadline = time.monotonic() + SYNC_S
+        while not condition():
+            assert time.monotonic() < deadline, f"{otherwise}{self._stacks()}"
+            time.sleep(0.1)
+
+    def _command(self, module: str) -> None:
+        """The command that meets the fault; a second one where that has failed."""
+        code = self._finished(self._start(module, {CONTROL: str(self._control)}), module)
+        if code == 0:
+            return
+        self._ended_well(module, code)
+        self.result.restarts += 1
+        self._succeeds(module)
+
+    def _succeeds(self, module: str) -> None:
+        code = self._finished(self._start(module), module)
+        assert code == 0, f"{module} ended with {code}, without a fault: {self._last_lines(module)}"
+
+    def _finished(self, program: Program, module: str) -> int:
+        code = program.wait(COMMAND_S)
+        if code is None:
+            program.signal(signal.SIGUSR1)
+            time.sleep(0.5)
+            program.signal(signal.SIGKILL)
+        assert code is not None, f"{module} did not end: {self._last_lines(module, 30)}"
+        return code
+
+    def _end(self) -> None:
+        """SIGTERM ends the flow; where it had ended before, with one line."""
+        assert self._flow is not None
+        self._flow.signal(signal.SIGTERM)
+        code = self._flow.wait(END_S)
+        assert code is not None, f"SIGTERM did not end the flow{self._stacks()}"
+        if code != 0:
+            self._ended_well(FLOW, code)
+            self.result.restarts += 1
+
+    def _ended_well(self, module: str, code: int) -> None:
+        assert code >= 0, f"{module} was ended by signal {-code}: {self._last_lines(module)}"
+        assert code != 0, f"{module} ended by itself with 0: {self._last_lines(module)}"
+        lines = self._lines(module)
+        said = [line for line in lines if not _LOGGED.match(line)]
+        fine = bool(said) and _SAID.match(said[-1]) is not None
+        fine &= module != FLOW or all(_SAID.match(line) for line in said)
+        assert fine, f"{module} ended with {code} and not with one line: {' | '.join(said[-6:])}"
 
     # Programs
 
-    @contextmanager
-    def _flow(self) -> Iterator[None]:
-        self._running = self._start(FLOW, self._program == FLOW)
-        try:
-            yield
-        finally:
-            if self._running.poll() is None:
-                self._running.kill()
-            self._running.wait()
+    def _alive(self) -> None:
+        """The flow runs and is in sync; no letters are left of the run before."""
+        self._disarm()
+        if self._flow is None:
+            self._start_flow()
+            self._in_sync(self._first)
+            self._has_letters({("posts", "poison 0")})
+        self._place.forget_letters()
 
-    def _start(self, module: str, faulty: bool, *arguments: str) -> subprocess.Popen[bytes]:
-        environment = {**os.environ, **self._place.environment, "RUST_BACKTRACE": "0"}
-        environment |= {"TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
-        if faulty:
-            environment[RECORD] = str(self._record)
-            if self._fault is not None:
-                environment[FAULT] = json.dumps(self._fault)
-        with self._log(module).open("ab") as log:
-            command = [sys.executable, "-m", "tests.faults.child", module, *arguments]
-            return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+    def _disarm(self) -> None:
+        arm(self._control, (), self._place.folder / "calls without faults")
+
+    def _start_flow(self) -> None:
+        fails = PHASES[self._phase] == FLOW
+        self._flow = self._start(FLOW, {CONTROL: str(self._control), PRUNE_S: "0"} if fails else {})
+
+    def _start(self, module: str, extra: dict[str, str] | None = None) -> Program:
+        environment = {**self._place.environment, **(extra or {})}
+        return self._place.start(module, environment, self._log(module))
 
     def _log(self, module: str) -> Path:
         return self._place.folder / f"{module}.log"
 
-    def _in_sync(self, when: str) -> None:
-        """Wait until both sides agree; starts the flow again where it has ended with one line."""
-        deadline = time.monotonic() + SYNC_S
-        while True:
-            left = differences(self._database, self._place.qdrant, HashingEmbedder())
-            if not left:
-                return
-            if self._running.poll() is not None:
-                self._ended_well(FLOW, self._running.returncode)
-                assert self.result.restarts < 2, f"ends again and again {when}"
-                self.result.restarts += 1
-                self._running = self._start(FLOW, faulty=False)
-                deadline = time.monotonic() + SYNC_S
-            if time.monotonic() > deadline and self._is_content_fault():
-                self._command("flows.replay")
-                deadline = time.monotonic() + SYNC_S
-                self._fault = None
-                continue
-            lines = "; ".join(left[:3])
-            assert time.monotonic() < deadline, f"alive and not in sync {when}: {lines}"
-            time.sleep(0.2)
+    def _lines(self, module: str) -> Sequence[str]:
+        log = self._log(module)
+        return log.read_text(errors="replace").splitlines() if log.exists() else []
 
-    def _is_content_fault(self) -> bool:
-        return self._fault is not None and self._fault.kind in CONTENT
+    def _last_lines(self, module: str, count: int = 3) -> str:
+        return " | ".join(self._lines(module)[-count:])
 
-    def _command(self, module: str) -> None:
-        faulty = self._program == module
-        process = self._start(module, faulty)
-        try:
-            code = process.wait(90)
-        except subprocess.TimeoutExpired as error:
-            process.kill()
-            process.wait()
-            raise AssertionError(f"{module} did not end within 90 s") from error
-        if code == 0:
-            return
-        assert faulty, f"{module} ended with {code}: {self._last_lines(module)}"
-        self._ended_well(module, code)
-        self.result.restarts += 1
-        again = self._start(module, faulty=False).wait(90)
-        assert again == 0, f"{module} ended with {again} without a fault as well"
-
-    def _end(self) -> None:
-        self._running.send_signal(signal.SIGTERM)
-        try:
-            code = self._running.wait(END_S)
-        except subprocess.TimeoutExpired as error:
-            raise AssertionError("SIGTERM did not end the flow") from error
-        if code != 0:
-            self._ended_well(FLOW, code)
-
-    def _ended_well(self, module: str, code: int) -> None:
-        text = self._log(module).read_text(errors="replace")
-        assert code > 0, f"{module} was ended by signal {-code}: {self._last_lines(module)}"
-        assert "Traceback" not in text, f"{module} ended with a traceback: {text[-600:]}"
-
-    def _last_lines(self, module: str) -> str:
-        lines: Sequence[str] = self._log(module).read_text(errors="replace").splitlines()
-        return " | ".join(lines[-3:])
+    def _stacks(self) -> str:
+        """Has a flow that hangs write its stacks to its log; the last lines of that."""
+        if self._flow is not None:
+            self._flow.signal(signal.SIGUSR1)
+            time.sleep(0.5)
+        return f" [{self._last_lines(FLOW, 4)}]"
