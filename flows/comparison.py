@@ -11,7 +11,7 @@ from bytewax.testing import run_main
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-from connectors.mongodb import cluster_time, find_again, scan_documents, version_of
+from connectors.mongodb import cluster_time, find_again, reason_of, scan_documents, version_of
 from connectors.qdrant import STORE_ERRORS, check_owner, one_line, open_reader, scan_points
 from connectors.rabbitmq import queue_names
 from connectors.scan import ScanSource
@@ -66,7 +66,9 @@ class Comparison:
                 store = stack.enter_context(open_reader(settings.qdrant))
                 names = settings.qdrant.collections
                 check_owner(lambda request: request(store), names, settings.owner)
-            except (PyMongoError, StoreUnavailableError) as error:
+            except PyMongoError as error:
+                raise ConfigurationError(f"MongoDB cannot be read: {reason_of(error)}") from error
+            except StoreUnavailableError as error:
                 raise ConfigurationError(one_line(error)) from error
             except STORE_ERRORS as error:
                 raise ConfigurationError(f"Qdrant cannot be read: {one_line(error)}") from error

@@ -31,6 +31,7 @@ from models.stored import Key
 def main() -> int:
     """Replay everything that is in the dead-letter queue now; the exit code."""
     settings = Settings.from_env()
+    settings.configure_logging()
     try:
         with ExitStack() as stack:
             store = _open_store(settings, stack)

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from connectors.mongodb import pipeline_name
+from connectors.mongodb import pipeline_name, reason_of
 from connectors.qdrant import STORE_ERRORS, count_by_model, one_line, open_reader
 from connectors.rabbitmq import RabbitMQConnection, dead_letter_queue, queue_names
 from flows.command import run_command, without_options
@@ -81,7 +81,7 @@ def _mongodb(settings: Settings, problems: list[str]) -> tuple[Counts, str]:
             hello = client.admin.command("hello", codec_options=client.codec_options)
             now: datetime = hello["localTime"]
     except PyMongoError as error:
-        problems.append(_problem("MongoDB", error))
+        problems.append(f"MongoDB cannot be read: {reason_of(error)}")
         return {}, _UNKNOWN
     return counts, _position(checkpoint, now)
 
@@ -138,7 +138,7 @@ def _queues(settings: Settings, problems: list[str]) -> dict[str, str]:
         problems.append(str(error))
         return dict.fromkeys(names, _UNKNOWN)
     except (AMQPError, OSError) as error:
-        problems.append(_problem("RabbitMQ", error))
+        problems.append(f"RabbitMQ cannot be read: {one_line(error)}")
         return dict.fromkeys(names, _UNKNOWN)
     return depths
 
@@ -161,7 +161,7 @@ def _store(settings: Settings, problems: list[str]) -> dict[str, Counts]:
     except StoreUnavailableError as error:
         problems.append(f"Qdrant: {error}")
     except (*STORE_ERRORS, OSError, ValueError) as error:
-        problems.append(_problem("Qdrant", error))
+        problems.append(f"Qdrant cannot be read: {one_line(error)}")
     return {}
 
 
@@ -205,12 +205,6 @@ def _depths(queues: Mapping[str, str]) -> Text:
     width = max(map(len, queues))
     lines = (shown(f"{name:<{width}}  {depth}") for name, depth in queues.items())
     return Text("\n".join(lines) + "\n")
-
-
-def _problem(system: str, error: Exception) -> str:
-    text = one_line(error)
-    # pymongo adds its whole view of the topology after the first reason.
-    return f"{system} cannot be read: {text.split(' (configured timeouts')[0]}"[:300]
 
 
 if __name__ == "__main__":

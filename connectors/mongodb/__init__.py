@@ -4,7 +4,7 @@ from connectors.mongodb.changes import version_of
 from connectors.mongodb.checkpoints import pipeline_name
 from connectors.mongodb.database import MongoDatabaseConnector
 from connectors.mongodb.scan import find_again, scan_documents
-from connectors.mongodb.server import cluster_time
+from connectors.mongodb.server import cluster_time, reason_of
 from connectors.mongodb.source import MongoChangeStreamSource
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "cluster_time",
     "find_again",
     "pipeline_name",
+    "reason_of",
     "scan_documents",
     "version_of",
 ]

@@ -15,8 +15,8 @@ from connectors.mongodb.handover import Entry, Handover
 from connectors.mongodb.lease import BEAT_S, POLL_S, Lease
 from connectors.mongodb.positions import Position
 from connectors.mongodb.reader import Reader
-from connectors.mongodb.server import CODEC, ClusterTime, cluster_time, is_away
-from connectors.patience import Backoff, Patience
+from connectors.mongodb.server import CODEC, ClusterTime, cluster_time, is_away, reason_of
+from connectors.patience import Absence, Backoff, Patience
 from connectors.thread import ConnectorThread
 from models.errors import ConnectorFailedError, LostHistoryError
 
@@ -63,7 +63,9 @@ class Capture:
     ) -> None:
         self._connect = connect
         self._captured = captured
-        self._patience = Patience("MongoDB", is_away)
+        self._patience = Patience(
+            "MongoDB", is_away, explain=lambda error: Absence(reason_of(error))
+        )
         self._backoff = Backoff()
         self._thread = ConnectorThread("capture", self._work, _STILL_S)
         self._keeper = ConnectorThread("lease", self._keep)
@@ -203,6 +205,6 @@ class Capture:
             if self._checkpoints is not None and self._lease is not None:
                 self._lease.release()
         except (PyMongoError, ConnectorFailedError) as error:
-            log.warning("the last position was not stored: %s", error)
+            log.warning("the last position was not stored: %s", reason_of(error))
         if self._client is not None:
             self._client.close()

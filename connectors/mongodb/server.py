@@ -1,6 +1,7 @@
 """Facts that a MongoDB server tells of itself, and how its documents are read."""
 
-from typing import Any, NamedTuple
+import re
+from typing import Any, Final, NamedTuple
 
 from bson import Timestamp
 from bson.codec_options import CodecOptions, DatetimeConversion
@@ -19,6 +20,9 @@ NO_REPLICA_SET = (
 )
 _NOT_A_REPLICA_SET = 40573
 _ROUTER = "isdbgrid"
+_ADDED: Final = re.compile(r" \(configured timeouts: |, Timeout: |, full error: ")
+"""After it the driver adds its settings and all that it knows of the servers, or the whole reply:
+'host:27017: timed out (configured timeouts: … ), Timeout: 5.0s, Topology Description: …'."""
 
 # The content of a document is its own affair: bytes that are not UTF-8 and dates after the year
 # 9999 must not stop the capture of all the others.
@@ -27,6 +31,12 @@ CODEC: "CodecOptions[dict[str, Any]]" = CodecOptions(
     datetime_conversion=DatetimeConversion.DATETIME_AUTO,
     tz_aware=True,
 )
+
+
+def reason_of(error: BaseException) -> str:
+    """The reason that an error of the driver gives, on one line."""
+    text = " ".join(_ADDED.split(str(error))[0].split())
+    return text[:200] or type(error).__name__
 
 
 class ClusterTime(NamedTuple):

@@ -13,6 +13,7 @@ from typing_extensions import Self
 
 from connectors.rabbitmq.settings import RabbitMQSettings
 from connectors.rabbitmq.topology import topology
+from connectors.rabbitmq.unwrap import unwrapped
 
 _NOT_FOUND = 404
 
@@ -62,7 +63,7 @@ class RabbitMQConnection:
             self._connection = pika.BlockingConnection(self._settings.parameters())
         except (AMQPError, OSError) as error:
             where = f"{self._settings.host}:{self._settings.port}"
-            reason = str(error) or type(error).__name__
+            reason = str(unwrapped(error)) or type(error).__name__
             raise ConnectionError(f"RabbitMQ at {where} cannot be reached: {reason}") from error
 
     def is_connected(self) -> bool:

@@ -16,9 +16,10 @@ from pika.exceptions import (
     ConnectionWrongStateError,
 )
 
-from connectors.patience import Backoff, Patience
+from connectors.patience import Backoff, Patience, explain
 from connectors.rabbitmq.declare import Declaring
 from connectors.rabbitmq.frames import JoiningConnection
+from connectors.rabbitmq.unwrap import unwrapped
 from connectors.thread import ConnectorThread
 from models.errors import ConfigurationError
 
@@ -48,7 +49,9 @@ class Link(ABC):
         self._thread = ConnectorThread(name, self._run, _STILL_S)
         self._backoff = Backoff()
         self._connection: JoiningConnection | None = None
-        self._patience = Patience("RabbitMQ", lambda error: True)
+        self._patience = Patience(
+            "RabbitMQ", lambda error: True, explain=lambda error: explain(unwrapped(error))
+        )
         self._log = logging.getLogger("connectors")
         self._refusal: ConfigurationError | None = None
         self._is_ready = False
