@@ -15,7 +15,7 @@ import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 from bytewax.inputs import Source
 
-from connectors.qdrant import QdrantStore, open_client
+from connectors.qdrant import QdrantStore, open_patiently
 from connectors.rabbitmq import (
     RabbitMQPublisher,
     RabbitMQSource,
@@ -122,7 +122,7 @@ class ModelAndStore:
 
     def _open(self) -> QdrantStore:
         settings = self._settings
-        client = open_client(settings.qdrant)
+        client = open_patiently(settings.qdrant)
         store = self._opened = QdrantStore(client, DOCUMENT_TYPES, settings.qdrant.collections)
         store.claim(settings.owner)
         store.ensure_collections(self.embedder.dimension)

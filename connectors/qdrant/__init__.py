@@ -1,7 +1,7 @@
 """Qdrant: clients for reading and writing, the store of the features flow, scans of its points."""
 
 from connectors.qdrant.answers import STORE_ERRORS, one_line
-from connectors.qdrant.client import QdrantSettings, open_client
+from connectors.qdrant.client import QdrantSettings, open_client, open_patiently
 from connectors.qdrant.models_used import count_by_model
 from connectors.qdrant.names import (
     TOMBSTONES,
@@ -32,6 +32,7 @@ __all__ = [
     "count_by_model",
     "one_line",
     "open_client",
+    "open_patiently",
     "open_reader",
     "scan_points",
     "scroll",

@@ -7,6 +7,8 @@ from warnings import catch_warnings, simplefilter
 
 from qdrant_client import QdrantClient
 
+from connectors.patience import Patience
+from connectors.qdrant.answers import explain, is_away
 from connectors.qdrant.names import Collections
 from models.errors import ConfigurationError
 
@@ -42,7 +44,7 @@ class QdrantSettings:
 def open_client(settings: QdrantSettings) -> QdrantClient:
     """A client for reading and writing.
 
-    :raises ConfigurationError: the embedded store is in use by another process
+    :raises ConfigurationError: the embedded store is in use by another process, or has no folder
     """
     if settings.url:
         return open_server(settings, timeout=60)
@@ -56,6 +58,19 @@ def open_client(settings: QdrantSettings) -> QdrantClient:
                 f"QDRANT_PATH {settings.path} is in use by another process: stop it, or set "
                 "QDRANT_URL to share a server"
             ) from error
+        except (PermissionError, FileExistsError, NotADirectoryError) as error:
+            raise ConfigurationError(
+                f"QDRANT_PATH {settings.path} cannot be used: {error}: set another folder"
+            ) from error
+
+
+def open_patiently(settings: QdrantSettings) -> QdrantClient:
+    """The same for a flow, which waits for a disk that is full, broken or locked."""
+
+    def away(error: BaseException) -> bool:
+        return not settings.url and is_away(error)
+
+    return Patience("Qdrant", away, explain=explain).call(lambda: open_client(settings))
 
 
 def open_server(settings: QdrantSettings, timeout: int) -> QdrantClient:

@@ -17,13 +17,14 @@ from qdrant_client import QdrantClient
 from qdrant_client import models as q
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
+from qdrant_client.local.persistence import CollectionPersistence
 
-from connectors.qdrant import QdrantStore
+from connectors.qdrant import QdrantSettings, QdrantStore, open_patiently
 from connectors.qdrant.answers import explain, is_away, translated
 from connectors.qdrant.patient import PatientClient
 from connectors.qdrant.requests import MAX_POINT_BYTES, size_of_point
 from models import DOCUMENT_TYPES, DeadLetter
-from models.errors import ContentRefusedError, PointsGoneError
+from models.errors import ConfigurationError, ContentRefusedError, PointsGoneError
 from tests.unit.test_index import World, change
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
@@ -321,3 +322,35 @@ def test_a_full_disk_under_the_embedded_store_makes_no_dead_letters(
     assert len(said) == 2
     with closing(QdrantClient(path=str(tmp_path))) as client:
         assert client.count("vector_posts").count == 100
+
+
+def test_a_sick_disk_at_the_start_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = QdrantSettings(path=tmp_path)
+    with closing(open_patiently(settings)) as client:
+        World(client).apply(change("a", 1))
+    errors = [sqlite3.OperationalError("database is locked"), OSError(5, "Input/output error")]
+    left, well = list(errors), CollectionPersistence._ensure_table
+
+    def ensure_table(storage: CollectionPersistence) -> None:
+        if left:
+            raise left.pop()
+        well(storage)
+
+    monkeypatch.setattr(CollectionPersistence, "_ensure_table", ensure_table)
+    caplog.set_level(logging.WARNING, "connectors")
+    with closing(open_patiently(settings)) as client:
+        assert client.count("vector_posts").count == 1
+    said = [record.getMessage() for record in caplog.records]
+    assert "Input/output error" in said[0]
+    assert said[1] == "Qdrant refuses, waiting: database is locked (unlock it for writing)"
+    assert said[2].startswith("Qdrant is back")
+
+
+def test_a_folder_that_cannot_be_one_is_a_mistake_and_not_waited_for(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    for path in (file, file / "qdrant"):
+        with pytest.raises(ConfigurationError, match=r"QDRANT_PATH .+ cannot be used"):
+            open_patiently(QdrantSettings(path=path))
