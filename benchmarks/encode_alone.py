@@ -18,12 +18,13 @@ def main(arguments: list[str]) -> None:
     from sentence_transformers import SentenceTransformer
 
     from flows.embedding.embedder import locate_model
+    from flows.embedding.precision import load
 
     precision, threads = arguments[0], int(arguments[1])
     if threads:
         torch.set_num_threads(threads)
-    model: Any = SentenceTransformer(locate_model("")[0], device="cpu")
-    model = model.to(getattr(torch, precision))
+    # What bfloat16 means on a CPU is the flow's choice, so both take it from the same place.
+    model, _ = load(lambda: SentenceTransformer(locate_model("")[0], device="cpu"), precision)
     for line in sys.stdin:
         size, texts = json.loads(line)
         if size:

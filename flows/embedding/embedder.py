@@ -186,7 +186,7 @@ class Embedder:
         # a forward pass adds its outputs to the dictionary that it is given
         output = self._model(dict(features))["sentence_embedding"].float()
         beyond = ~torch.isfinite(output).all(dim=1)
-        if beyond.any():
+        if kind == torch.float16 and beyond.any():
             rows = {key: value[beyond] for key, value in features.items()}
             try:
                 output[beyond] = self._model.float()(rows)["sentence_embedding"]

@@ -31,9 +31,9 @@ def candidates(device: str = "auto") -> tuple[str, ...]:
 
     They follow from its instructions, not from a measurement: the same machine must always get the
     same answer, since another precision means other vectors. float16 keeps three bits more than
-    bfloat16 at the same speed, but only numbers up to 65504. A processor that has bfloat16 or
-    float16 without AMX tiles gains nothing: 0.75 and 1.0 times the speed of float32, measured on
-    all-MiniLM-L6-v2 with oneDNN 3.12 held to those instructions (`ONEDNN_MAX_CPU_ISA`).
+    bfloat16 at the same speed, but only numbers up to 65504. Without AMX tiles, an AMD that has
+    bfloat16 is 2.3 times as fast with it (an EPYC, all-MiniLM-L6-v2, oneDNN 3.12); an Intel
+    gains nothing: 0.75 times the speed of float32 with bfloat16, 1.0 with float16.
 
     :param device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`
     """
@@ -46,7 +46,8 @@ def candidates(device: str = "auto") -> tuple[str, ...]:
         fast = {FLOAT16: generation >= 7, BFLOAT16: generation >= 8}
     elif device == "cpu":
         able = torch.cpu.get_capabilities()
-        fast = {FLOAT16: able.get("amx_fp16", False), BFLOAT16: able.get("amx_bf16", False)}
+        amd = str(able.get("cpu_name", "")).startswith("AMD") and able.get("avx512_bf16", False)
+        fast = {FLOAT16: able.get("amx_fp16", False), BFLOAT16: able.get("amx_bf16", False) or amd}
     else:
         fast = {}
     return tuple(precision for precision, is_fast in fast.items() if is_fast)
@@ -90,8 +91,19 @@ def names_of_the_model(name: str) -> list[str]:
 
 
 def _cast(model: "SentenceTransformer", precision: str) -> "SentenceTransformer":
+    """The model in a precision; in bfloat16 on a CPU, only the products in it.
+
+    What is added up from layer to layer, and the norms, stay in float32. That leaves a third of the
+    deviation, at the same speed.
+    """
     import torch
 
+    if precision == BFLOAT16 and model.device.type == "cpu":
+        for layer in model.modules():
+            if isinstance(layer, torch.nn.Linear):
+                layer.to(torch.bfloat16)  # once, instead of in each pass
+        model.forward = torch.autocast("cpu", torch.bfloat16)(model.forward)  # type: ignore[method-assign]  # mypy knows no other way
+        return model
     cast: SentenceTransformer = model.to(getattr(torch, precision))
     return cast
 

@@ -52,6 +52,40 @@ def test_a_model_beyond_the_range_of_float16_gets_another_precision(
     assert (cosines(automatic, exact) > precision.LEAST_COSINE).all()
 
 
+@pytest.mark.parametrize(
+    ("able", "expected"),
+    [
+        ({"amx_fp16": True, "amx_bf16": True, "cpu_name": "Intel(R) Xeon(R)"}, "float16 bfloat16"),
+        ({"amx_bf16": True, "avx512_bf16": True, "cpu_name": "Intel(R) Xeon(R)"}, "bfloat16"),
+        ({"avx512_bf16": True, "cpu_name": "Intel(R) Xeon(R)"}, ""),
+        ({"avx512_bf16": True, "cpu_name": "AMD EPYC"}, "bfloat16"),
+        ({"cpu_name": "AMD EPYC"}, ""),
+        ({}, ""),
+    ],
+)
+def test_a_precision_is_automatic_only_where_it_is_faster(
+    able: dict[str, Any], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    assert " ".join(precision.candidates("cpu")) == expected
+
+
+def test_bfloat16_is_nearer_to_float32_than_a_model_that_is_cast_as_a_whole() -> None:
+    import torch
+
+    exact = Embedder("", "cpu", "float32").encode(TEXTS)
+    ours = Embedder("", "cpu", "bfloat16").encode(TEXTS)
+    whole = SentenceTransformer(locate_model("")[0], device="cpu").to(torch.bfloat16)
+    cast = whole.encode(TEXTS, normalize_embeddings=True, convert_to_tensor=True).float().numpy()
+
+    def deviation(vectors: Any) -> float:
+        return float(np.abs(1 - np.sum(vectors * exact, axis=1)).mean())
+
+    assert 0 < deviation(ours) < deviation(cast) / 1.5
+
+
 def test_texts_beyond_the_range_of_float16_are_embedded_in_float32(loud: Path) -> None:
     plain = SentenceTransformer(str(loud), device="cpu").half().encode(TEXTS)
     assert not np.isfinite(plain).all(), "the model was meant to exceed float16"
