@@ -132,7 +132,7 @@ def test_a_signal_ends_a_reconciliation_in_one_line(place: Place, number: int) -
             assert line, "it has ended"
         time.sleep(0.5)  # within the dataflow
         process.send_signal(number)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (128 + number, "", "reconcile: interrupted\n")
     assert queue_depth(place, place.queue) == 0
 
