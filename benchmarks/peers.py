@@ -1,4 +1,4 @@
-"""What a user would pick instead, on the same documents: LangChain's indexing API and LlamaIndex's
+"""Tools to pick instead, on the same documents: LangChain's indexing API and LlamaIndex's
 ingestion pipeline, beside this project.
 
 Every one has 100 documents of the corpus, the same embedder, and Qdrant in memory. The longest

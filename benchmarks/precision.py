@@ -1,4 +1,4 @@
-"""What automatic precision gains, and what it costs in quality, in a process of its own.
+"""The gain of automatic precision and its cost in quality, in a process of its own.
 
 `python -m benchmarks.precision bfloat16` judges another precision.
 """

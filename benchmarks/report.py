@@ -29,7 +29,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a row is to reach: a value at least or at most; neither, if it is only reported."""
+    """The target of a row: a value at least or at most; neither, if it is only reported."""
 
     unit: str
     at_least: float | None = None
@@ -77,7 +77,7 @@ def save(rows: Mapping[str, dict[str, Any]], order: list[str]) -> None:
 
 
 def machine() -> dict[str, Any]:
-    """What the numbers were measured on."""
+    """The machine on which the numbers were measured."""
     import os
 
     model = next(

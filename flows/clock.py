@@ -15,7 +15,7 @@ RESTART_S = 5.0
 """A flow sits out a smaller step: to start again would take as long."""
 _LOOK_EVERY_S = 0.5
 _SLEWED_S = 0.1
-"""What a clock that is only slowed down cannot lose between two looks."""
+"""A clock that is only slowed down loses less than this between two looks."""
 
 log = logging.getLogger("flows")
 
@@ -46,7 +46,7 @@ class ClockWatch:
 def restart_when_set_back(stopping: threading.Event) -> None:
     """Watch the clock from a thread; a large step back starts this process again, in place.
 
-    What is not acknowledged comes again, as after a kill -9.
+    Unacknowledged messages come again, as after a kill -9.
 
     :param stopping: a flow that is about to end is left to that
     """

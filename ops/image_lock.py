@@ -28,7 +28,7 @@ HEADER: Final = "# Made by `python -m ops.image_lock`.\n"
 _TORCH: Final = re.compile(r"(torch|triton|nvidia-[a-z0-9-]+|cuda-[a-z]+)==")
 """PyTorch, and what only its builds for GPUs need: 'nvidia-cublas==13.1.1.3'."""
 _LOCAL: Final = re.compile(r"\+\w+$| @ .*$", re.MULTILINE)
-"""What no index has: '+cpu' of 'torch==2.13.0+cpu', ' @ file:///work' of 'x @ file:///work'."""
+"""Parts of a version that no index has: '+cpu' of 'torch==2.13.0+cpu', ' @ file:///work' of 'x @ file:///work'."""
 
 
 def main() -> int:

@@ -202,7 +202,7 @@ class QdrantStore:
     def prune_tombstones(self, deleted_before: float) -> int:
         """Forget tombstones that are older than a moment.
 
-        What cannot be forgotten now, for whatever reason, is forgotten another time.
+        A tombstone that cannot be forgotten now is forgotten another time.
 
         :param deleted_before: seconds since 1970
         :returns: how many there were

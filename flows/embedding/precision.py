@@ -93,7 +93,7 @@ def names_of_the_model(name: str) -> list[str]:
 def _cast(model: "SentenceTransformer", precision: str) -> "SentenceTransformer":
     """The model in a precision; in bfloat16 on a CPU, only the products in it.
 
-    What is added up from layer to layer, and the norms, stay in float32. That leaves a third of the
+    The sums from layer to layer, and the norms, stay in float32. That leaves a third of the
     deviation, at the same speed.
     """
     import torch

@@ -355,7 +355,7 @@ BSON_VALUES: dict[str, Any] = {
     "greatest key": bson.MaxKey(),
     "reference": bson.DBRef("posts", "victim"),
 }
-"""What an `_id` and a field may be; as far as pymongo can write and read it."""
+"""Values that an `_id` and a field may have, as far as pymongo can write and read it."""
 
 BSON_FIELDS: dict[str, Any] = {
     **BSON_VALUES,

@@ -240,7 +240,7 @@ class Flows:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one round of kills came to."""
+    """The result of one round of kills."""
 
     kills: int
     documents: int

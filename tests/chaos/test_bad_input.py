@@ -42,7 +42,7 @@ CHUNKER = lazily(lambda: Chunker(EMBEDDER.tokenizer, EMBEDDER.max_tokens))
 
 
 class Store:
-    """A store behind the real dataflow; embedded, unless it is given a client of a server."""
+    """A store under the real dataflow; embedded, unless it is given a client of a server."""
 
     def __init__(self, client: QdrantClient | None = None) -> None:
         self.client = client or QdrantClient(":memory:")

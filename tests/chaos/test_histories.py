@@ -6,7 +6,7 @@ A model of MongoDB, of the capture and of the broker stands in front of the real
 - the changes of a document reach one queue in their order; a transaction's share a cluster time,
   and are told apart by their ordinals
 - an `update` carries the document as it is when the change is read, not when it was made
-- a capture that restarts repeats everything behind its checkpoint; a snapshot goes on behind its
+- a capture that restarts repeats everything after its checkpoint; a snapshot goes on after its
   last row; lost history begins another one, whose rows carry the version read before the scan
 - a publisher that reconnects repeats what was not confirmed, and any message may come once more
   much later
@@ -107,7 +107,7 @@ def test_killed_within_a_drop_that_comes_by_another_queue(begin: Callable[[int],
 
 
 def test_a_snapshot_through_two_workers(begin: Callable[[int], World]) -> None:
-    """While one applies a row, the other one gets to the drop behind its own rows."""
+    """While one applies a row, the other one gets to the drop after its own rows."""
     for call in range(8):
         world = begin(2)
         world.mongo.commit([("insert", SEVEN, text("two"))])
@@ -119,7 +119,7 @@ def test_a_snapshot_through_two_workers(begin: Callable[[int], World]) -> None:
 
 
 def test_a_drop_and_a_new_document_through_two_workers(begin: Callable[[int], World]) -> None:
-    """While one carries out the drop, the other one is behind it already."""
+    """While one carries out the drop, the other one is already past it."""
     for call in range(8):
         world = begin(2)
         world.mongo.drop("posts")

@@ -303,7 +303,7 @@ class World:
     def settle(self, by_snapshot: bool = False) -> None:
         """Everything arrives, and what only an operator can mend is mended.
 
-        What was refused is allowed to be older than in MongoDB, never to be torn.
+        A refused document is allowed to be older than in MongoDB, never to be torn.
 
         :param by_snapshot: how vectors of another model are made anew, else by reconciliation
         """

@@ -121,7 +121,7 @@ def test_a_snapshot_reads_everything_and_then_the_changes(place: Place) -> None:
 
 
 def test_v0_is_stored_before_the_first_row_goes_out(place: Place) -> None:
-    """What is deleted between two attempts at a snapshot would otherwise stay for ever."""
+    """A document deleted between two attempts at a snapshot would otherwise stay for ever."""
     place.database.posts.insert_many([{"_id": id_, "content": "x"} for id_ in range(3)])
     stored: list[dict[str, Any]] = []
 

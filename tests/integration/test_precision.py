@@ -1,4 +1,4 @@
-"""What the model computes with, on the packaged model and on one that exceeds float16."""
+"""The precision of the model, on the packaged model and on one that exceeds float16."""
 
 from pathlib import Path
 from typing import Any

@@ -9,7 +9,7 @@ from tests.mongodb_proxy.wire import Ask, ConnectionCutError, Message, failure
 
 
 class Answer(enum.Enum):
-    """What a client gets instead of what it asked for.
+    """The answer that a client gets instead of the one it asked for.
 
     The codes and what a driver makes of them: mongodb/specifications,
     `source/server-discovery-and-monitoring/server-discovery-and-monitoring.md`, "Not writable

@@ -22,7 +22,7 @@ class _Cursor:
 
 
 class History:
-    """What a real server refuses to streams.
+    """Refusals of a real server to streams.
 
     - A stream that resumes must return the event of its token, else it ends with 280:
       `docs/change_streams.md`, "Resume Tokens" (tokens are not portable between pipelines), and

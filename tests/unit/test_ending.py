@@ -62,7 +62,7 @@ def test_a_drained_process_gives_up_what_it_holds_and_then_disconnects() -> None
 
 
 def test_after_an_error_nothing_is_given_up() -> None:
-    """What the failed step did not write would be acknowledged with the rest."""
+    """The messages that the failed step did not write would be acknowledged with the rest."""
     assert ended("fails")[:2] == (1, ["closed"])
 
 

@@ -87,7 +87,7 @@ class World:
         ]
 
     def finding(self) -> Finding | None:
-        """What reconciliation says of the talk."""
+        """The finding of reconciliation about the talk."""
         sides = Sides()
         for key, kind, id_, payload in scan_points(self.client, DOCUMENT_TYPES):
             assert key == KEY
@@ -97,7 +97,7 @@ class World:
         return judge(KEY, sides)
 
     def differences(self) -> list[str]:
-        """What the oracle says of the store."""
+        """The differences that the oracle finds in the store."""
         fresh = expected_state([("talks", self.document)], CHUNKER(), self.embedder)
         return compare(fresh, stored_state(self.client, with_vectors=True))
 

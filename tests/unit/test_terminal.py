@@ -78,7 +78,7 @@ def run(output: str) -> "subprocess.CompletedProcess[str]":
 
 
 def printed(command: str, output: str) -> str:
-    """What a command printed, when it ended with exit code 0."""
+    """The output of a command that ended with exit code 0."""
     done = run(output)
     assert f"<{command}>\n" in done.stdout, done.stderr
     text, _, rest = done.stdout.partition(f"<{command}>\n")[2].partition("\n<")
