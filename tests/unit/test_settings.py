@@ -21,6 +21,7 @@ from models.errors import ConfigurationError
         ("mongodb+srv://cluster.example.net/?directConnection=true", "directConnection"),
         ("mongodb+srv://cluster.example.net/?nosuchoption=1", "nosuchoption"),
         ("mongodb+srv://cluster.example.net/?tlsCAFile=/no/such.pem", "/no/such.pem"),
+        ("mongodb://user:12/secret@host/db", "percent-encoded"),
         ("mongodb://user:secret@host/?tls=true&tlsCAFile=/no/such.pem", "/no/such.pem"),
         (f"mongodb://host/?tls=true&tlsCAFile={__file__}", "certificate"),
         (f"mongodb://host/?tls=true&tlsCertificateKeyFile={__file__}", "certificate"),
