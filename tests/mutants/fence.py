@@ -161,4 +161,28 @@ FENCE = [
         "    if False:\n",
         "tests/unit/test_index.py",
     ),
+    Mutant(
+        "a-drop-comes-by-one-queue-only",
+        "a deleted document stays deleted",
+        "flows/operators/encode.py",
+        "            return [event.to_message(queue) for queue in queues]\n",
+        "            return [event.to_message(queues[0])]\n",
+        "tests/unit/test_flows.py",
+    ),
+    Mutant(
+        "a-drop-removes-documents-of-other-queues",
+        "changes of a document stay in order",
+        INDEX,
+        "        return count < 2 or self._queues[partition_of(*key, count)] == queue\n",
+        "        return True\n",
+        "tests/chaos/test_histories.py::test_a_drop_and_a_new_document_through_two_workers",
+    ),
+    Mutant(
+        "chunks-that-nobody-expects-are-in-sync",
+        "reconciliation repairs what differs",
+        "flows/operators/judge.py",
+        "    if sides.chunks.keys() - want.chunks.keys():\n",
+        "    if False:\n",
+        "tests/integration/test_reconcile.py",
+    ),
 ]

@@ -88,4 +88,12 @@ IDENTITY = [
         "        return super().formatMessage(record)\n",
         "tests/unit/test_shown.py",
     ),
+    Mutant(
+        "a-flow-claims-no-store",
+        "pipelines do not touch each other",
+        "flows/features.py",
+        "        store.claim(settings.owner)\n",
+        "",
+        "tests/unit/test_deployments.py",
+    ),
 ]

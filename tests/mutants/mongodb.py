@@ -237,4 +237,20 @@ MONGODB = [
         "_LOOKS = 1\n",
         f"{_STRICTER}::test_a_router_whose_clock_lags_is_no_cluster_whose_time_went_back",
     ),
+    Mutant(
+        "a-lease-is-never-taken-over",
+        "a standby takes over",
+        LEASE,
+        "        return now - self._since >= _STILL_S\n",
+        "        return False\n",
+        f"{_LEASE}::test_a_lease_whose_owner_stands_still_is_taken_and_one_that_lives_is_not",
+    ),
+    Mutant(
+        "an-owner-that-ends-keeps-its-lease",
+        "a standby takes over",
+        CAPTURE,
+        "                self._lease.release()\n",
+        "                pass\n",
+        f"{_LEASE}::test_a_standby_says_so_once_and_takes_over_after_a_kill",
+    ),
 ]
