@@ -219,7 +219,7 @@ def test_a_queue_has_one_consumer_at_a_time_and_changes_hands_in_order(place: Pl
         Consumer(place.rabbitmq, topology(place.queue), place.queue, 5) for _ in range(2)
     )
     first.start()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while len(first._buffer) < 5:
         assert time.monotonic() < deadline
         time.sleep(0.05)
