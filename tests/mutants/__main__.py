@@ -62,7 +62,9 @@ def main() -> int:
             }
             if options.untouched:
                 tests = sorted({test for mutant in some for test in mutant.tests.split()})
-                return _pytest(ROOT, tests, environment, LIMIT_S * 10).returncode
+                done = _pytest(ROOT, tests, environment, LIMIT_S * 10)
+                print(done.stdout[-3000:])
+                return done.returncode
             with ThreadPoolExecutor(options.jobs) as pool:
                 verdicts = []
                 for mutant, found in zip(
