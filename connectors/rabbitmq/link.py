@@ -26,6 +26,7 @@ from models.errors import ConfigurationError
 _BEAT_S = 5.0
 _UNANSWERED_S = 60.0
 _STILL_S = 300.0
+_HANG_UP_S = 1.0
 
 
 class Link(ABC):
@@ -130,6 +131,7 @@ class Link(ABC):
             self._patience.away(error)
         finally:
             if self._connection is not None:
+                _hang_up(self._connection)
                 self._connection.ioloop.close()
             self._connection = None
             self.on_lost()
@@ -183,3 +185,15 @@ class Link(ABC):
 
     def _unblocked(self, _connection: Any, _frame: Any) -> None:
         self._patience.back()
+
+
+def _hang_up(connection: JoiningConnection) -> None:
+    """Close the socket of a connection that is given up while it is open. The broker would keep
+    its consumer, and the messages that this one holds, until heartbeats are missed.
+    """
+    if connection.is_closed:
+        return
+    with suppress(AMQPError, OSError):
+        connection.give_up()
+        connection.ioloop.call_later(_HANG_UP_S, connection.ioloop.stop)
+        connection.ioloop.start()

@@ -24,9 +24,9 @@ REPLAY, RECONCILE = COMMANDS
 START, STREAM, END = "start", "stream", "end"
 PHASES = {START: FLOW, STREAM: FLOW, END: FLOW, REPLAY: REPLAY, RECONCILE: RECONCILE}
 """When calls fail, and which program makes them."""
-SYNC_S = 60.0
-END_S = 20.0
-COMMAND_S = 120.0
+SYNC_S = 150.0
+END_S = 60.0
+COMMAND_S = 240.0
 CONTENT_S = 5.0
 """How long a refusal of content is left alone, before dead letters are put back."""
 _LOGGED = re.compile(

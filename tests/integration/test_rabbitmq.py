@@ -1,5 +1,6 @@
 """Sink, source, connection and topology against a real broker."""
 
+import gc
 import threading
 import time
 from dataclasses import replace
@@ -17,6 +18,7 @@ from connectors.rabbitmq import (
     RabbitMQPublisher,
     RabbitMQSettings,
     RabbitMQSource,
+    link,
     publish_to_rabbitmq,
     topology,
 )
@@ -276,3 +278,34 @@ def test_what_a_lost_channel_brought_is_forgotten(place: Place) -> None:
         }
         assert proxy.cuts
         consumer.close()
+
+
+def test_a_connection_that_is_given_up_leaves_no_consumer_behind(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would hold its message, and the queue, until the broker misses heartbeats."""
+    publish(place, [Message(place.queue, b"1")])
+    gc.disable()  # flows collect rarely, too, which would close its socket
+    monkeypatch.setattr(link, "_UNANSWERED_S", 0.3)
+    monkeypatch.setattr(link, "_BEAT_S", 0.1)
+    consumer = Consumer(place.rabbitmq, topology(place.queue), place.queue, prefetch=10)
+    monkeypatch.setattr(consumer, "answered", lambda: None)
+    consumer.start()
+    deadline = time.monotonic() + 60
+    while consumer.generation < 3:
+        assert time.monotonic() < deadline, "no connection is given up"
+        time.sleep(0.05)
+    consumer.close(timeout=10)
+    try:
+        while consumers(place):
+            assert time.monotonic() < deadline, f"{consumers(place)} consumers are left"
+            time.sleep(0.2)
+    finally:
+        gc.enable()
+
+
+def consumers(place: Place) -> int:
+    channel = place.channel()
+    count: int = channel.queue_declare(place.queue, passive=True).method.consumer_count
+    channel.connection.close()
+    return count

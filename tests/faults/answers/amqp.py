@@ -65,6 +65,8 @@ def answer(
         return None
     if kind in ("nack", "returned"):
         soon = _returned if kind == "returned" else _nacked
+        # Until then nothing is sent: the broker would count messages that it has not seen.
+        connection._output_marshaled_frames = lambda _frames: None
         connection.ioloop.call_later(0.05, lambda: soon(connection, number))
         return None
     if kind in _CLOSES:
@@ -130,10 +132,12 @@ def _from_broker(connection: Any, channel: int, method: Any) -> None:
 
 
 def _nacked(connection: Any, channel: int) -> None:
+    vars(connection).pop("_output_marshaled_frames", None)
     _from_broker(connection, channel, spec.Basic.Nack(2**62, multiple=True))
 
 
 def _returned(connection: Any, channel: int) -> None:
+    vars(connection).pop("_output_marshaled_frames", None)
     returned = spec.Basic.Return(312, "NO_ROUTE", "", "fault")
     _from_broker(connection, channel, returned)
     with suppress(Exception):
