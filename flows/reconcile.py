@@ -24,7 +24,7 @@ from flows.command import run_command
 from flows.comparison import Comparison
 from flows.embedding.embedder import ChunkingEmbedder
 from flows.logs import say
-from flows.reconciliation import Report
+from flows.reconciliation import NAMELESS, Report
 from flows.settings import Settings
 from models import DOCUMENT_TYPES, Message
 from models.errors import ConfigurationError
@@ -44,22 +44,31 @@ def main(arguments: Sequence[str] | None = None, embedder: ChunkingEmbedder | No
     options = _options(arguments)
     settings = Settings.from_env()
     settings.configure_logging()
-    comparison = Comparison(settings, options.type or tuple(DOCUMENT_TYPES), embedder)
-    if options.report_only or not settings.reconcile_repair:
-        report = comparison.look(_ignore)
-        _say(report)
-        if report.findings:
-            say("nothing was repaired, since only a report was wanted")
-        return 0
-    report = _compare_and_repair(settings, comparison)
-    _prune(settings)
+    types = options.type or tuple(DOCUMENT_TYPES)
+    with closing(Comparison(settings, types, embedder)) as comparison:
+        if options.report_only or not settings.reconcile_repair:
+            report = comparison.look(_ignore)
+            _say(report)
+            if report.findings:
+                say("nothing was repaired, since only a report was wanted")
+            return 0
+        report = _compare_and_repair(settings, comparison)
+        _prune(settings)
+        return 0 if _repaired(settings, comparison, report) else 1
+
+
+def _repaired(settings: Settings, comparison: Comparison, report: Report) -> bool:
+    """Whether all that was found is repaired, or waits to be."""
+    if report.kinds[NAMELESS]:
+        say(f"{NAMELESS} belong to no document: delete them by hand")
+        return False
     if not report.findings:
-        return 0
+        return True
     if not _is_consumed(settings):
         count = len(report.findings)
         say(f"{count} repairs wait in the queue: they are applied once features runs")
-        return 0
-    return 0 if _verified(comparison, report) else 1
+        return True
+    return _verified(comparison, report)
 
 
 def _compare_and_repair(settings: Settings, comparison: Comparison) -> Report:
@@ -83,13 +92,12 @@ def _verified(comparison: Comparison, report: Report) -> bool:
     deadline = time.monotonic() + VERIFY_S
     while True:
         time.sleep(1.0)
-        # what else is found by now is on its way
-        left = found & {finding.key for finding in comparison.look(_ignore).findings}
-        if not left:
+        found = comparison.still_wrong(found)
+        if not found:
             say("everything is repaired")
             return True
         if time.monotonic() > deadline:
-            say(f"{len(left)} documents still differ after {VERIFY_S:.0f} s")
+            say(f"{len(found)} documents still differ after {VERIFY_S:.0f} s")
             return False
 
 

@@ -3,7 +3,7 @@
 from connectors.mongodb.changes import version_of
 from connectors.mongodb.checkpoints import pipeline_name
 from connectors.mongodb.database import MongoDatabaseConnector
-from connectors.mongodb.scan import find_again, scan_documents
+from connectors.mongodb.scan import estimated_documents, find_again, findable, scan_documents
 from connectors.mongodb.server import cluster_time, reason_of
 from connectors.mongodb.source import MongoChangeStreamSource
 
@@ -11,7 +11,9 @@ __all__ = [
     "MongoChangeStreamSource",
     "MongoDatabaseConnector",
     "cluster_time",
+    "estimated_documents",
     "find_again",
+    "findable",
     "pipeline_name",
     "reason_of",
     "scan_documents",

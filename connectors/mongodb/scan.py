@@ -1,6 +1,6 @@
 """Documents as they are now, read so that nothing older than a cluster time is seen."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,6 +15,7 @@ from pymongo.database import Database
 from connectors.mongodb.changes import version_of
 from connectors.mongodb.server import primary_of
 from models import MAX_ORDINAL, CapturedChange, entry_id_of
+from models.stored import Key
 
 _PAGE = 500
 
@@ -68,6 +69,13 @@ def causal_reads(
         yield CausalReads(primary_of(client, database), session)
 
 
+def estimated_documents(
+    client: "MongoClient[dict[str, Any]]", database: str, collections: Iterable[str]
+) -> int:
+    """About how many documents `scan_documents` will find."""
+    return sum(client[database][name].estimated_document_count() for name in collections)
+
+
 def scan_documents(
     client: "MongoClient[dict[str, Any]]",
     database: str,
@@ -85,22 +93,35 @@ def scan_documents(
 def find_again(
     client: "MongoClient[dict[str, Any]]",
     database: str,
-    collection: str,
-    entry_id: str,
-    mongo_id: tuple[Any] | None,
+    keys: Iterable[Key],
     time: Timestamp,
-) -> dict[str, Any] | None:
-    """A document, read again after a scan at `time`: it may have come or gone while that ran.
+    ids: Mapping[Key, Any],
+) -> Iterator[CapturedChange]:
+    """Those of some documents that there are, read again after a scan at `time`: they may have come
+    or gone while that ran.
 
-    :param entry_id: finds it where its `_id` is not known
-    :param mongo_id: its boxed `_id`
+    :param ids: the `_id` of those that are not `findable` by their `entry_id`
+    :returns: repairs of the version `time`
     """
+    version = version_of(time)
     with causal_reads(client, database, time) as reads:
-        for id_ in mongo_id or _ids_of(entry_id):
-            document = reads.document(collection, id_)
-            if document is not None and entry_id_of(document["_id"]) == entry_id:
-                return document
-    return None
+        for key in keys:
+            type_, entry_id = key
+            for id_ in (ids[key],) if key in ids else _ids_of(entry_id):
+                row = reads.document(type_, id_)
+                if row is not None and entry_id_of(row["_id"]) == entry_id:
+                    yield CapturedChange(
+                        "repair", type_, version, row["_id"], row, ordinal=MAX_ORDINAL
+                    )
+                    break
+
+
+def findable(id_: Any) -> bool:
+    """Whether an `_id` can be told from the `entry_id` that is made of it."""
+    if isinstance(id_, str | ObjectId):
+        return True
+    same = bson.encode({"": id_})
+    return any(bson.encode({"": one}) == same for one in _ids_of(entry_id_of(id_)))
 
 
 def _ids_of(entry_id: str) -> Iterator[Any]:

@@ -13,7 +13,7 @@ from connectors.qdrant.names import (
 )
 from connectors.qdrant.owner import Owner, check_owner
 from connectors.qdrant.reader import open_reader
-from connectors.qdrant.scan import ScannedPoint, scan_points
+from connectors.qdrant.scan import ScannedPoint, estimated_points, points_of, scan_points
 from connectors.qdrant.scroll import scroll
 from connectors.qdrant.store import QdrantStore
 
@@ -30,10 +30,12 @@ __all__ = [
     "check_owner",
     "cleaned",
     "count_by_model",
+    "estimated_points",
     "one_line",
     "open_client",
     "open_patiently",
     "open_reader",
+    "points_of",
     "scan_points",
     "scroll",
     "vectors_of",

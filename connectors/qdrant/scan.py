@@ -1,8 +1,8 @@
 """Every point of the store, as it is now."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from qdrant_client import QdrantClient
 from qdrant_client import models as q
@@ -12,7 +12,11 @@ from connectors.qdrant.answers import explain, is_away
 from connectors.qdrant.names import UNPREFIXED, Collections
 from connectors.qdrant.scroll import scroll
 from models.fresh import without_text
+from models.identity import record_id
 from models.stored import Key
+
+_UNREAD: Final = ["cleaned_content"]
+_WITHOUT_TEXT: Final = q.PayloadSelectorExclude(exclude=_UNREAD)
 
 ScannedPoint = tuple[Key, str, str, dict[str, Any]]
 """The document, `record` or `chunk`, the point's id, and its payload without its text."""
@@ -26,15 +30,56 @@ def scan_points(
     The text of a record, which may be of megabytes, is not read: its hash stands for it. That of a
     chunk is, since an answer quotes it.
     """
-    patience = Patience("Qdrant", is_away, explain=explain)
+    ask = Patience("Qdrant", is_away, explain=explain).call
     for type_ in types:
-        for kind, name, unread in (
-            ("record", collections.cleaned(type_), ["cleaned_content"]),
-            ("chunk", collections.vectors(type_), []),
-        ):
-            if patience.call(partial(client.collection_exists, name)):
-                fields = q.PayloadSelectorExclude(exclude=unread) if unread else True
-                for point in scroll(client, name, fields=fields, call=patience.call):
-                    payload = without_text(point.payload or {}, unread)
-                    key = Key(type_, str(payload.get("entry_id")))
-                    yield key, kind, str(point.id), payload
+        records, chunks = collections.cleaned(type_), collections.vectors(type_)
+        if ask(partial(client.collection_exists, records)):
+            for point in scroll(client, records, fields=_WITHOUT_TEXT, call=ask):
+                yield _key(type_, point), "record", *_record(point)
+        if ask(partial(client.collection_exists, chunks)):
+            for point in scroll(client, chunks, call=ask):
+                yield _key(type_, point), "chunk", *_chunk(point)
+
+
+def points_of(
+    client: QdrantClient, keys: Collection[Key], collections: Collections = UNPREFIXED
+) -> Iterator[ScannedPoint]:
+    """Every point of some documents, as `scan_points` gives them.
+
+    :param keys: some dozens
+    """
+    ask = Patience("Qdrant", is_away, explain=explain).call
+    for type_ in {key.type for key in keys}:
+        some = [key for key in keys if key.type == type_]
+        records, chunks = collections.cleaned(type_), collections.vectors(type_)
+        if ask(partial(client.collection_exists, records)):
+            by_id = {record_id(*key): key for key in some}
+            read = partial(client.retrieve, records, list(by_id), with_payload=_WITHOUT_TEXT)
+            for point in ask(read):
+                yield by_id[str(point.id)], "record", *_record(point)
+        if ask(partial(client.collection_exists, chunks)):
+            any_of = q.MatchAny(any=[key.entry_id for key in some])
+            only = q.Filter(must=[q.FieldCondition(key="entry_id", match=any_of)])
+            for point in scroll(client, chunks, only, call=ask):
+                yield _key(type_, point), "chunk", *_chunk(point)
+
+
+def estimated_points(
+    client: QdrantClient, types: Iterable[str], collections: Collections = UNPREFIXED
+) -> int:
+    """About how many points `scan_points` will find."""
+    names = [name(type_) for type_ in types for name in (collections.cleaned, collections.vectors)]
+    there = [name for name in names if client.collection_exists(name)]
+    return sum(client.count(name, exact=False).count for name in there)
+
+
+def _key(type_: str, point: q.Record) -> Key:
+    return Key(type_, str((point.payload or {}).get("entry_id")))
+
+
+def _record(point: q.Record) -> tuple[str, dict[str, Any]]:
+    return str(point.id), without_text(point.payload or {}, _UNREAD)
+
+
+def _chunk(point: q.Record) -> tuple[str, dict[str, Any]]:
+    return str(point.id), without_text(point.payload or {})

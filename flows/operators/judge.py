@@ -1,7 +1,7 @@
 """The pure part of reconciliation: what a document should look like, and what is wrong with it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
@@ -26,7 +26,7 @@ class Expected:
 
 @dataclass(slots=True)
 class Sides:
-    """Both sides of one document, gathered: of all documents at once, hence digests."""
+    """Both sides of one document, gathered."""
 
     expected: Expected | None = None
     """None where MongoDB has no such document, or one that goes to the dead letters."""
@@ -46,6 +46,8 @@ class Finding:
 
 
 Side = Expected | tuple[str, str, Payload]
+Expect = Callable[[CapturedChange], tuple[Key, Expected]]
+"""Finds the points that a document should have; raises for one that cannot be used."""
 
 
 def expected(prepared: Prepared, change: CapturedChange, model: str) -> Expected:

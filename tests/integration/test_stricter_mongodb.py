@@ -14,6 +14,7 @@ from pymongo.uri_parser import parse_uri
 
 from connectors.mongodb import beginning, cluster_time, find_again, scan_documents
 from models import CapturedChange
+from models.stored import Key
 from ops.mongo_server import MongoServer
 from tests.conftest import Place
 from tests.integration.test_mongodb import COLLECTIONS, Run, drops, snapshot_done
@@ -235,8 +236,9 @@ def test_reconcile_scans_nothing_older_than_its_time_and_reads_again(
     assert found == {1, 2}
     place.database.posts.insert_one({"_id": "new", "content": "x"})
     after = cluster_time(place.database.client, name, "posts").committed
-    assert find_again(client, name, "posts", "new", None, after) == {"_id": "new", "content": "x"}
-    assert find_again(client, name, "posts", "0", (0,), after) is None
+    keys = [Key("posts", "new"), Key("posts", "0")]
+    (again,) = find_again(client, name, keys, after, {keys[1]: 0})
+    assert (again.id, again.document) == ("new", {"_id": "new", "content": "x"})
     client.close()
 
 

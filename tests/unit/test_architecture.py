@@ -176,7 +176,7 @@ def flows() -> list[Dataflow]:
         cdc.build(nothing, never),
         features.build(nothing, never, lambda batch: [], never),
         pipeline.build(nothing, nothing, never, lambda batch: [], never, never),
-        reconciliation.build(nothing, nothing, never, "model", never, TestingSink([]), never),
+        reconciliation.build(nothing, nothing, never, never, never, TestingSink([]), never),
     ]
 
 
