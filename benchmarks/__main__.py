@@ -21,6 +21,7 @@ from benchmarks.peers import peers
 from benchmarks.place import Servers
 from benchmarks.plot import plot
 from benchmarks.precision import precision
+from benchmarks.reconciliation import reconciliation
 from benchmarks.relay import relay
 from benchmarks.report import Benchmark, Target, entry, load, save, show
 from benchmarks.scaling import scaling
@@ -45,6 +46,7 @@ TARGETS: Final = {
     "idle_cpu_percent": Target("%", at_most=1.5),
     "scaling_10x": Target("", at_most=1.1),
     "cluster_vs_encode": Target("", at_least=0.9),
+    "reconcile_bytes_per_document": Target("bytes", at_most=400),
     "startup_s": Target("s"),
     "chunks_ndcg_vs_splitter": Target(""),
     "chunks_per_edit_vs_splitter": Target(""),
@@ -76,6 +78,7 @@ BENCHMARKS: Final[dict[Benchmark, tuple[str, ...]]] = {
     idle_cpu: ("idle_cpu_percent",),
     scaling: ("scaling_10x",),
     cluster: ("cluster_vs_encode",),
+    reconciliation: ("reconcile_bytes_per_document",),
     startup: ("startup_s",),
     chunking: ("chunks_ndcg_vs_splitter", "chunks_per_edit_vs_splitter"),
     peers: tuple(name for name in TARGETS if name.startswith("peer_")),

@@ -125,10 +125,8 @@ class MeasuredFlow(FlowProcess):
     def memory_mb(self) -> float:
         """Resident memory that is its own: file pages that are only mapped do not count. That of
         the process that works on texts counts as well.
-
-        :param peak: of all that is resident, the most since the start
         """
-        return sum(_memory_mb(pid) for pid in self._processes())
+        return sum(memory_mb(pid) for pid in self._processes())
 
     def _processes(self) -> Iterator[int]:
         yield self.process.pid
@@ -137,7 +135,8 @@ class MeasuredFlow(FlowProcess):
                 yield from map(int, file.read_text().split())
 
 
-def _memory_mb(pid: int) -> float:
+def memory_mb(pid: int) -> float:
+    """Resident memory of a process that is its own; 0 if it has ended."""
     with contextlib.suppress(OSError):  # the process has ended
         status = Path(f"/proc/{pid}/status").read_text()
         if found := re.search(r"RssAnon:\s+(\d+) kB", status):

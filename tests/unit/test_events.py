@@ -12,6 +12,7 @@ from bson import json_util
 from hypothesis import given
 from hypothesis import strategies as st
 
+from connectors.mongodb import findable, scan
 from models import CapturedChange, ChangeEvent, Delivery, entry_id_of
 from models.identity import chunk_id, drop_fence_id, partition_of, record_id
 
@@ -38,6 +39,16 @@ def through_the_wire(change: CapturedChange) -> ChangeEvent:
 )
 def test_entry_id_of_any_bson_type(mongo_id: Any, entry_id: str) -> None:
     assert entry_id_of(mongo_id) == entry_id
+    assert findable(mongo_id)
+
+
+def test_a_document_whose_id_cannot_be_told_from_its_entry_id_is_not_taken_for_gone() -> None:
+    """Reconciliation would remove it."""
+    hidden = bson.Binary(b"x" * 16, 3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scan, "_ids_of", lambda entry_id: iter([entry_id]))
+        assert not findable(hidden)
+        assert findable("plain")
 
 
 def test_a_document_becomes_a_flat_message_and_comes_back() -> None:
