@@ -1,8 +1,11 @@
 """Seeded histories on real servers: a broker, change streams, both flows as processes."""
 
+import itertools
 import random
 import time
 from collections.abc import Callable
+from contextlib import ExitStack, closing
+from dataclasses import replace
 from typing import Any
 
 import bson
@@ -11,10 +14,14 @@ from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
 from connectors.mongodb import MongoChangeStreamSource
+from connectors.qdrant import open_client
 from connectors.rabbitmq import RabbitMQPublisher, RabbitMQSettings, RabbitMQSource, topology
 from models import CapturedChange, Delivery
+from retrieval.sync import State, compare, stored_state
 from tests.conftest import Place
 from tests.hashing import HashingEmbedder
+from tests.integration.test_stricter_mongodb import CALLS, port_of
+from tests.mongodb_proxy import Answer, StricterMongoDB
 from tests.oracle import wait_in_sync
 from tests.processes import FlowProcess
 from tests.publishing import NothingToPublish
@@ -121,6 +128,97 @@ def test_a_history_on_real_servers_converges(place: Place, seed: int, partitions
     assert writer.transactions > 10
     assert writer.drops
     assert writer.renames
+    writer.client.close()
+
+
+def test_a_history_with_elections_converges(place: Place) -> None:
+    """Primaries step down, sockets close, and answers are lost with the change applied."""
+    writer, chance = Writer(place, 4), random.Random(4)
+    with StricterMongoDB(port_of(place.mongo_uri)) as strict, ExitStack() as stack:
+        environment = {**place.environment, "MONGO_DATABASE_HOST": strict.uri}
+        running = [
+            stack.enter_context(FlowProcess(module, environment, place.folder / f"{module}.log"))
+            for module in ("flows.cdc", "tests.hashing_features")
+        ]
+
+        def alive() -> None:
+            for process in running:
+                process.check()
+
+        for _ in range(200):
+            writer.step()
+            if chance.random() < 0.15 and not strict.faults.pending:
+                times, skip = chance.randint(1, 3), chance.randint(0, 4)
+                answer = chance.choice(list(Answer))
+                strict.faults.fail(CALLS, answer, times=times, skip=skip)
+            time.sleep(0.03)
+        wait_in_sync(writer.database, place.qdrant, HashingEmbedder(), 60, alive)
+        assert [process.terminate() for process in running] == [0, 0]
+        assert {answer for _, answer in strict.faults.fired} >= {Answer.CUT_AFTER}
+        assert len(strict.faults.fired) > 5
+    writer.client.close()
+
+
+class Pipelines:
+    """Two pipelines of one database on one broker and one store, with other names each."""
+
+    def __init__(self, place: Place, stack: ExitStack) -> None:
+        self.place = place
+        self.stores = [place.qdrant, replace(place.qdrant, prefix="b_")]
+        self._stack = stack
+        self._running: dict[int, list[FlowProcess]] = {}
+
+    def start(self, number: int) -> None:
+        theirs = {"RABBITMQ_QUEUE_NAME": f"{self.place.queue}-b", "QDRANT_COLLECTION_PREFIX": "b_"}
+        environment = {**self.place.environment, **(theirs if number else {})}
+        self._running[number] = [
+            self._stack.enter_context(
+                FlowProcess(module, environment, self.place.folder / f"{module}-{number}.log")
+            )
+            for module in ("flows.cdc", "tests.hashing_features")
+        ]
+
+    def stop(self, number: int) -> None:
+        assert [process.terminate() for process in self._running.pop(number)] == [0, 0]
+
+    def wait(self, *numbers: int) -> None:
+        for number in numbers:
+            store = self.stores[number]
+            wait_in_sync(self.place.database, store, HashingEmbedder(), 90, self._alive)
+
+    def stored(self, number: int) -> State:
+        store = self.stores[number]
+        with closing(open_client(store)) as client:
+            return stored_state(client, with_vectors=True, collections=store.collections)
+
+    def _alive(self) -> None:
+        for process in itertools.chain(*self._running.values()):
+            process.check()
+
+
+@pytest.mark.slow
+def test_two_pipelines_on_the_same_servers_leave_each_other_alone(served: Place) -> None:
+    """While one is stopped, the other one takes part in everything, drops included."""
+    writer = Writer(served, 5)
+    with ExitStack() as stack:
+        pipelines = Pipelines(served, stack)
+        pipelines.start(0)
+        pipelines.start(1)
+        for stopped, other in ((1, 0), (0, 1)):
+            for _ in range(60):
+                writer.step()
+            pipelines.wait(0, 1)
+            pipelines.stop(stopped)
+            before = pipelines.stored(stopped)
+            for _ in range(30):
+                writer.step()
+            writer.database.posts.drop()
+            pipelines.wait(other)
+            assert compare(before, pipelines.stored(stopped)) == []
+            pipelines.start(stopped)
+        pipelines.wait(0, 1)
+        pipelines.stop(0)
+        pipelines.stop(1)
     writer.client.close()
 
 
