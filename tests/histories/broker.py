@@ -158,9 +158,12 @@ class Link:
 
     def _connect(self) -> None:
         channel = SimpleNamespace(
-            channel_number=1, is_open=True, confirm_delivery=lambda _callback: None
+            channel_number=1,
+            is_open=True,
+            confirm_delivery=lambda _answer, done: done(None),
+            add_on_return_callback=lambda _callback: None,
         )
         channel.close = lambda: setattr(channel, "is_open", False)
         self._channel, self._tag = channel, 0
         self._driven._connection = self
-        self._driven._ready(channel)
+        self.publisher.on_channel(channel)
