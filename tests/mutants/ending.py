@@ -6,7 +6,7 @@ THREAD = "connectors/thread.py"
 LIFECYCLE = "flows/lifecycle.py"
 
 _DRAINED = "SIGTERM finishes the work in hand"
-_ENDING = "tests/unit/test_ending.py"
+_ENDING = "tests/integration/test_ending.py"
 _AT_THE_END = "tests/chaos/test_signals.py::test_the_end_of_the_flows_gives_up_all_that_was_written"
 
 ENDING = [

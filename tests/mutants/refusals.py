@@ -184,7 +184,7 @@ REFUSALS = [
         "flows/text/child.py",
         "        signal.setitimer(signal.ITIMER_PROF, seconds)\n",
         "        signal.setitimer(signal.ITIMER_PROF, seconds * 20)\n",
-        "tests/unit/test_bounded.py::"
+        "tests/integration/test_bounded.py::"
         "test_a_text_that_takes_for_ever_is_refused_and_its_neighbours_are_not",
     ),
     Mutant(
@@ -193,6 +193,6 @@ REFUSALS = [
         "flows/text/bounded.py",
         "        for _ in range(TRIES):\n",
         "        for _ in range(2 * TRIES):\n",
-        "tests/unit/test_bounded.py",
+        "tests/integration/test_bounded.py",
     ),
 ]

@@ -17,6 +17,7 @@ from models.errors import ConfigurationError
 from retrieval.client import RetrievalClient
 from retrieval.sync import stored_state
 from tests.hashing import HashingEmbedder
+from tests.in_this_process import InThisProcess
 from tests.unit.test_index import change
 
 
@@ -124,7 +125,7 @@ def test_two_owners_never_have_one_name() -> None:
 def test_the_features_flow_refuses_a_foreign_store_before_it_writes(tmp_path: Path) -> None:
     def store_of(queue: str) -> ModelAndStore:
         environment = {"QDRANT_PATH": str(tmp_path), "RABBITMQ_QUEUE_NAME": queue}
-        return ModelAndStore(Settings.from_env(environment), HashingEmbedder())
+        return ModelAndStore(Settings.from_env(environment), HashingEmbedder(), InThisProcess())
 
     ours = store_of("default")
     ours.load()

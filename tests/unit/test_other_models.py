@@ -10,6 +10,7 @@ from flows.features import ModelAndStore
 from flows.settings import Settings
 from retrieval import status
 from tests.hashing import HashingEmbedder
+from tests.in_this_process import InThisProcess
 from tests.unit.test_index import change
 
 
@@ -33,7 +34,7 @@ def settings(folder: Path) -> Settings:
 def said_at_start(folder: Path, model: str, caplog: pytest.LogCaptureFixture) -> list[str]:
     caplog.clear()
     with caplog.at_level(logging.WARNING, "flows"):
-        store = ModelAndStore(settings(folder), Named(model))
+        store = ModelAndStore(settings(folder), Named(model), InThisProcess())
         store.load()
         store.close()
     return [record.getMessage() for record in caplog.records]

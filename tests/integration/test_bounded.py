@@ -147,7 +147,7 @@ def test_what_cannot_start_is_told_at_once_and_waited_for_later(
 @pytest.mark.parametrize("busy", [False, True])
 def test_the_process_ends_with_its_parent_even_after_kill_9(busy: bool) -> None:
     code = (
-        "import time; from tests.unit.test_bounded import *; text = hostile(2);"
+        "import time; from tests.integration.test_bounded import *; text = hostile(2);"
         "text.clean(['a']); print(*processes(text), flush=True);"
         f"text.clean([{(ENDLESS if busy else 'a')!r}]); time.sleep(60)"
     )

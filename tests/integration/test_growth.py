@@ -18,7 +18,7 @@ import pytest
 import flows.text
 from flows.text.clean import clean_text
 from flows.text.structure import code_boundaries, prose_boundaries
-from tests.unit.pumping import attacks
+from tests.integration.pumping import attacks
 
 SMALL = (6, 10, 14, 20, 28)
 """Repetitions after which an exponential pattern is caught before it takes hours."""
