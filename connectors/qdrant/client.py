@@ -1,6 +1,8 @@
 """Access to Qdrant: where it is, and a client of it."""
 
+import gc
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 from warnings import catch_warnings, simplefilter
@@ -66,11 +68,17 @@ def open_client(settings: QdrantSettings) -> QdrantClient:
 
 def open_patiently(settings: QdrantSettings) -> QdrantClient:
     """The same for a flow, which waits for a disk that is full, broken or locked."""
+    tries = count()
 
     def away(error: BaseException) -> bool:
         return not settings.url and is_away(error)
 
-    return Patience("Qdrant", away, explain=explain).call(lambda: open_client(settings))
+    def open_() -> QdrantClient:
+        if next(tries):
+            gc.collect()  # a try that failed has left files open, in a circle of objects
+        return open_client(settings)
+
+    return Patience("Qdrant", away, explain=explain).call(open_)
 
 
 def open_server(settings: QdrantSettings, timeout: int) -> QdrantClient:

@@ -4,6 +4,7 @@ The texts are those of Qdrant's source (lib/collection/src/operations, lib/stora
 library and of SQLite.
 """
 
+import gc
 import logging
 import sqlite3
 from collections.abc import Iterator
@@ -346,6 +347,39 @@ def test_a_sick_disk_at_the_start_is_waited_for(
     assert "Input/output error" in said[0]
     assert said[1] == "Qdrant refuses, waiting: database is locked (unlock it for writing)"
     assert said[2].startswith("Qdrant is back")
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts files as Linux shows them")
+def test_waiting_for_a_sick_disk_leaves_no_files_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each try left five, and after 17 minutes there were too many."""
+    settings, files = QdrantSettings(path=tmp_path), Path("/proc/self/fd")
+    with closing(open_patiently(settings)) as client:
+        World(client)
+    opened, well, most = 0, CollectionPersistence._ensure_table, 0
+
+    def ensure_table(storage: CollectionPersistence) -> None:
+        nonlocal opened
+        opened += 1
+        if opened % 5 == 0 and opened <= 100:
+            raise sqlite3.OperationalError("disk I/O error")
+        well(storage)
+
+    def sleep(_seconds: float) -> None:
+        nonlocal most
+        most = max(most, len(list(files.iterdir())))
+
+    monkeypatch.setattr(CollectionPersistence, "_ensure_table", ensure_table)
+    monkeypatch.setattr("connectors.patience.time.sleep", sleep)
+    before = len(list(files.iterdir()))
+    gc.disable()
+    try:
+        open_patiently(settings).close()
+    finally:
+        gc.enable()
+    assert opened > 100
+    assert most < before + 20
 
 
 def test_a_folder_that_cannot_be_one_is_a_mistake_and_not_waited_for(tmp_path: Path) -> None:
