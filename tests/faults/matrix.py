@@ -54,7 +54,8 @@ def after_faults(results: Iterable[Result], known: Mapping[str, Collection[str]]
     :param known: the sites of each phase without a fault
     """
     seen = {site for of in known.values() for site in of}
-    for result in results:
+    # A first call is met more surely than one in the middle.
+    for result in sorted(results, key=lambda result: result.faults[-1].first):
         new = result.counts.keys() - seen
         seen |= new
         for site in sorted(new):

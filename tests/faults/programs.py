@@ -119,10 +119,12 @@ def serve(connection: "Connection[Any, Any]") -> Request | None:
         ready, _, _ = select.select([connection, woken], [], [])
         with suppress(BlockingIOError):
             os.read(woken, 4096)
-        _collect(children, connection)
-        if connection not in ready:
-            continue
-        request = _next(connection)
+        request: Request | None = None
+        with suppress(EOFError, OSError):  # who asks may be gone
+            _collect(children, connection)
+            if connection not in ready:
+                continue
+            request = connection.recv()
         if request is None:
             for pid in children:
                 os.kill(pid, signal.SIGKILL)
@@ -136,23 +138,20 @@ def serve(connection: "Connection[Any, Any]") -> Request | None:
             connection.close()
             return request
         children[child] = request.number
-        connection.send((request.number, True, child))
+        with suppress(OSError):
+            connection.send((request.number, True, child))
 
 
 def _collect(children: dict[int, int], connection: "Connection[Any, Any]") -> None:
-    """Tell of the programs that have ended."""
+    """Tell of the programs that have ended.
+
+    :raises OSError: there is nobody to tell
+    """
     for pid in list(children):
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:
-            connection.send((children.pop(pid), False, os.waitstatus_to_exitcode(status)))
-
-
-def _next(connection: "Connection[Any, Any]") -> Request | None:
-    try:
-        request: Request | None = connection.recv()
-    except EOFError:
-        return None
-    return request
+            number = children.pop(pid)
+            connection.send((number, False, os.waitstatus_to_exitcode(status)))
 
 
 def _prepare() -> None:
