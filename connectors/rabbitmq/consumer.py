@@ -21,6 +21,11 @@ _HOLD_MS = 7 * 86_400_000
 """How long a delivery may stay unacknowledged, where the broker lets a consumer say so (3.12 and
 later): a store can be away for a weekend, and each timeout would count as a delivery."""
 
+_HANDLED_S = 1.0
+"""How long the first message is handled alone. Another process that waits for the queue gets it
+when the first consumer is cancelled, and no server says whether there is one: `consumer_count`
+leaves out those that wait."""
+
 _IN_MEMORY = 32 * 2**20
 
 _ONE_BY_ONE = "1-one-by-one"
@@ -41,8 +46,9 @@ class Consumer(Link):
     A crash counts one delivery for each message that was out, so a process that may be about to
     crash again must not begin with a full prefetch. It begins with one message, the head of the
     queue, which was delivered as often as any. Where that is often, messages come one by one
-    until one comes that was not. With that one in hand the prefetch is taken, by a second consumer
-    of the channel, since that of the first one cannot be changed.
+    until one comes that was not. When that one is acknowledged, or has been in hand for a second,
+    the prefetch is taken, by a second consumer of the channel, since that of the first one cannot
+    be changed. An acknowledgement alone may take an epoch, or an alarm of the broker.
 
     The first consumer is cancelled before that, and its name sorts before that of the second one:
     after a crash a queue takes back what each of them held in the order of their names. Given
@@ -149,13 +155,12 @@ class Consumer(Link):
             self._buffer.append(self._waiting(delivery))
         if self._careful and _deliveries(headers) < CAREFUL_AFTER:
             self._calm = method.delivery_tag
-            channel.queue_declare(self._queue, passive=True, callback=self._declared)
+            if self._connection is not None:
+                self._connection.ioloop.call_later(_HANDLED_S, lambda: self._go_on(channel))
 
-    def _declared(self, frame: Any) -> None:
-        # While others wait for this queue, it would go to one of them with a message still in
-        # hand here: that one is acknowledged first.
-        if self._channel is not None and frame.method.consumer_count <= 1:
-            self._take_all(self._channel)
+    def _go_on(self, channel: Channel) -> None:
+        if channel.is_open and channel is self._channel and self._calm is not None:
+            self._take_all(channel)
 
     def _take_all(self, channel: Channel, acknowledged: int | None = None) -> None:
         self._careful, self._calm = False, None

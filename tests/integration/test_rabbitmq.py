@@ -22,6 +22,7 @@ from connectors.rabbitmq import (
     publish_to_rabbitmq,
     topology,
 )
+from connectors.rabbitmq import consumer as consuming
 from connectors.rabbitmq.consumer import CAREFUL_AFTER, Consumer
 from flows.operators.publish import publish as publish_step
 from models import Delivery, Message
@@ -237,6 +238,31 @@ def test_a_queue_has_one_consumer_at_a_time_and_changes_hands_in_order(place: Pl
         assert seen == bodies[: len(seen)]
         assert time.monotonic() < deadline
     second.close()
+
+
+def test_of_two_processes_that_start_at_once_one_handles_the_first_message_alone(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one got those after it at once, which may be newer changes of the same document."""
+    monkeypatch.setattr(consuming, "_HANDLED_S", 30.0)
+    publish(place, [Message(place.queue, b"%d" % number) for number in range(20)])
+    consumers = [Consumer(place.rabbitmq, topology(place.queue), place.queue, 5) for _ in range(2)]
+    for consumer in consumers:
+        consumer.start()
+    deadline = time.monotonic() + 20
+    while not any(consumer._buffer for consumer in consumers):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    time.sleep(1)
+    one, other = sorted(consumers, key=lambda consumer: -len(consumer._buffer))
+    assert (len(one._buffer), len(other._buffer)) == (1, 0)
+    [first] = take(one, 1, 1)
+    assert first.receipt is not None
+    one.acknowledge(first.receipt.channel, first.receipt.tag)
+    seen = [*take(one, 1, 2), *take(other, 1, 5)]
+    assert seen[0].body == b"1"
+    for consumer in consumers:
+        consumer.close()
 
 
 def test_a_model_that_does_not_load_costs_no_message_a_delivery(place: Place) -> None:

@@ -242,4 +242,12 @@ RABBITMQ = [
         "            pass\n",
         f"{_BROKER}::test_a_queue_has_one_consumer_at_a_time_and_changes_hands_in_order",
     ),
+    Mutant(
+        "the-first-message-is-not-handled-alone",
+        _IN_ORDER,
+        CONSUMER,
+        "call_later(_HANDLED_S, ",
+        "call_later(0.0, ",
+        f"{_BROKER}::test_of_two_processes_that_start_at_once_one_handles_the_first_message_alone",
+    ),
 ]
