@@ -50,19 +50,29 @@ def freshness(servers: Servers) -> dict[str, Measured]:
 
 
 def idle_cpu(servers: Servers) -> dict[str, Measured]:
-    """Processor time of both processes over a quiet while, model loaded, connections open."""
-    with both_flows(servers.place()) as (_, cdc, features):
+    """Processor time of both processes over a quiet while, model loaded, connections open; and of
+    a bare dataflow at the same time.
+    """
+    place = servers.place()
+    with both_flows(place) as (_, cdc, features), place.flow("benchmarks.bare_flow") as bare:
         time.sleep(_SETTLING_S)
-        before = [flow.cpu_seconds() for flow in (cdc, features)]
+        flows = (cdc, features, bare)
+        before = [flow.cpu_seconds() for flow in flows]
         begun = time.monotonic()
         time.sleep(IDLE_S)
         elapsed = time.monotonic() - begun
         used = [
             100 * (flow.cpu_seconds() - start) / elapsed
-            for flow, start in zip((cdc, features), before, strict=True)
+            for flow, start in zip(flows, before, strict=True)
         ]
-    detail = {"cdc": round(used[0], 2), "features": round(used[1], 2), "seconds": IDLE_S}
-    return {"idle_cpu_percent": Measured(max(used), detail)}
+    detail = {
+        "cdc": round(used[0], 2), "features": round(used[1], 2), "bare": round(used[2], 2),
+        "seconds": IDLE_S,
+    }  # fmt: skip
+    return {
+        "idle_vs_bare_bytewax": Measured(max(used[:2]) / used[2], detail),
+        "idle_cpu_percent": Measured(max(used[:2]), detail),
+    }
 
 
 @contextmanager
