@@ -29,8 +29,10 @@ def look_often(place: Place, queue: str) -> None:
     with RabbitMQConnection(settings=place.rabbitmq) as connection:
         channel = connection.get_channel()
         for _ in range(LOOKS):
-            method, _properties, _body = channel.basic_get(queue)
-            assert method is not None, "the letter is gone"
+            deadline = time.monotonic() + 10
+            while (method := channel.basic_get(queue)[0]) is None:  # on its way back to the queue
+                assert time.monotonic() < deadline, "the letter is gone"
+                time.sleep(0.01)
             channel.basic_reject(method.delivery_tag, requeue=True)
 
 
