@@ -154,7 +154,8 @@ class Comparison:
         queue = self._queues[partition_of(*key, len(self._queues))]
         for change in self._again(now, [key]):
             return ChangeEvent.from_change(change).to_message(queue)
-        if finding.mongo_id is not None:
+        # Nor where the scan has seen a document that cannot be found again by its `entry_id`.
+        if finding.mongo_id is not None or key in self._ids:
             return None
         body = {"type": key.type, "entry_id": key.entry_id}
         return ChangeEvent("repair", *key, version, body).to_message(queue)

@@ -1,5 +1,6 @@
 """Documents as they are now, read so that nothing older than a cluster time is seen."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -18,6 +19,8 @@ from models import MAX_ORDINAL, CapturedChange, entry_id_of
 from models.stored import Key
 
 _PAGE = 500
+_REPLACED = re.compile(r"\ufffd|\\ufffd")
+"""In a text, or escaped in Extended JSON: 'a\ufffdb', '{"n": "a\\ufffdb"}'."""
 
 
 class CausalReads:
@@ -117,11 +120,17 @@ def find_again(
 
 
 def findable(id_: Any) -> bool:
-    """Whether an `_id` can be told from the `entry_id` that is made of it."""
+    """Whether an `_id` can be told from the `entry_id` that is made of it.
+
+    Bytes that are not UTF-8 cannot: the reader has put U+FFFD in their place.
+    """
+    entry_id = entry_id_of(id_)
+    if _REPLACED.search(entry_id):
+        return False
     if isinstance(id_, str | ObjectId):
         return True
     same = bson.encode({"": id_})
-    return any(bson.encode({"": one}) == same for one in _ids_of(entry_id_of(id_)))
+    return any(bson.encode({"": one}) == same for one in _ids_of(entry_id))
 
 
 def _ids_of(entry_id: str) -> Iterator[Any]:

@@ -49,6 +49,8 @@ def test_a_document_whose_id_cannot_be_told_from_its_entry_id_is_not_taken_for_g
         patch.setattr(scan, "_ids_of", lambda entry_id: iter([entry_id]))
         assert not findable(hidden)
         assert findable("plain")
+    assert not findable("not \ufffd UTF-8")
+    assert not findable({"n": "not \ufffd UTF-8"})
 
 
 def test_a_document_becomes_a_flat_message_and_comes_back() -> None:

@@ -5,11 +5,13 @@ import tracemalloc
 from typing import Any
 
 import pytest
+from bson import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flows import second_look
-from flows.operators.judge import Expected, Sides, digest, gather
+from flows.comparison import Comparison
+from flows.operators.judge import Expected, Finding, Sides, digest, gather
 from flows.operators.tally import Tally, weigh_expected, weigh_stored, weight_of_sides
 from flows.progress import Progress
 from flows.second_look import LOOKS, SecondLook
@@ -178,6 +180,22 @@ def test_a_document_that_cannot_be_used_leaves_an_orphan(no_waiting: None) -> No
     world.documents, world.stored = {A: "unusable"}, {A: "old"}
     found = list(world.look()([(A, world.weight(A))]))
     assert [(finding.kind, finding.mongo_id) for finding in found] == [("orphaned document", None)]
+
+
+def test_a_document_that_the_scan_saw_and_that_cannot_be_found_again_is_not_removed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its `_id` is not UTF-8, say: the second look takes it for gone."""
+    monkeypatch.setattr(Comparison, "_again", lambda _self, _now, _keys: iter(()))
+    comparison = object.__new__(Comparison)
+    comparison._queues = ["q"]
+    comparison._ids = {A: "\ufffd"}
+    orphaned = [
+        comparison._repair(Timestamp(5, 1), Finding("orphaned document", k)) for k in (A, B)
+    ]
+    assert orphaned[0] is None
+    assert orphaned[1] is not None
+    assert orphaned[1].headers["op"] == "repair"
 
 
 def test_progress_estimates_by_the_side_that_lags() -> None:
