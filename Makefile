@@ -60,7 +60,7 @@ status: python ## documents, chunks, queue depths and lag
 soak: stack ## random load and faults, N rounds: make soak N=100
 	@$(RUN) $(PYTHON) -m tests.chaos.soak --rounds "$$N"
 
-faults: stack ## every call to a driver fails once: all sites, all faults (about 30 minutes)
+faults: stack ## every call to a driver fails once: all sites, all faults (30 minutes or more)
 	@$(RUN) $(PYTHON) -m tests.faults
 
 mutants: stack ## sabotages the product; the tests that claim it must fail
