@@ -94,4 +94,6 @@ def children_of(parent: int) -> list[str]:
 
 def stored(place: Place) -> set[str]:
     with open_reader(place.qdrant) as client:
+        if not client.collection_exists(cleaned("posts")):
+            return set()  # the flow has made its folder, and no collection yet
         return {(r.payload or {})["cleaned_content"] for r in client.scroll(cleaned("posts"))[0]}
