@@ -16,6 +16,7 @@ from benchmarks.chunking import chunking
 from benchmarks.edits import edits
 from benchmarks.features import cluster, features, startup
 from benchmarks.freshness import freshness, idle_cpu
+from benchmarks.long_document import long_document
 from benchmarks.memory import memory
 from benchmarks.peers import peers
 from benchmarks.place import Servers
@@ -40,6 +41,7 @@ TARGETS: Final = {
     "replace_unchanged": Target("chunks", at_most=0),
     "resnapshot_unchanged": Target("chunks", at_most=0),
     "move_paragraph": Target("chunks", at_most=4),
+    "edit_long_document_writes": Target("points", at_most=8),
     "freshness_p50_ms": Target("ms", at_most=60),
     "freshness_p99_ms": Target("ms", at_most=150),
     "backlog_memory_mb": Target("MB", at_most=150),
@@ -74,6 +76,7 @@ BENCHMARKS: Final[dict[Benchmark, tuple[str, ...]]] = {
         "edit_one_paragraph", "edit_metadata", "replace_unchanged", "resnapshot_unchanged",
         "move_paragraph",
     ),
+    long_document: ("edit_long_document_writes",),
     freshness: ("freshness_p50_ms", "freshness_p99_ms"),
     memory: ("backlog_memory_mb",),
     idle_cpu: ("idle_vs_bare_bytewax", "idle_cpu_percent"),

@@ -1,50 +1,35 @@
-"""Searching the stored chunks by meaning."""
+"""Searching the stored chunks by meaning, and finding a hit's place in its document."""
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, TypeVar
 
 from qdrant_client import QdrantClient, models
 
-from connectors.qdrant import UNPREFIXED, VECTOR_NAME, Collections
+from connectors.qdrant import (
+    STORE_ERRORS,
+    UNPREFIXED,
+    VECTOR_NAME,
+    Collections,
+    is_missing_collection,
+)
 from flows.embedding.embedder import TextEmbedder
 from flows.embedding.precision import names_of_the_model
 from models import DOCUMENT_TYPES, record_id
 from models.errors import OtherModelError
+from models.fresh import Payload
+from retrieval.hits import Context, Hit, Neighbour, Place
 
-_ROUNDS: Final = 3
-"""How often a type is asked at most, where documents without a record were among the best."""
+_REQUESTS_AT_ONCE: Final = 32
+"""Of all threads that use one client; each has one request for each type."""
 
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """One stored chunk that answers a query."""
-
-    score: float
-    """Cosine similarity to the query, 1 at most."""
-    type: str
-    """Document type: the MongoDB collection."""
-    entry_id: str
-    """Which document, as a string."""
-    author_id: str | None
-    """Author of the document, or owner of the repository."""
-    platform: str | None
-    """Where it was published; repositories have none."""
-    link: str | None
-    """Where a reader finds it."""
-    name: str | None
-    """Name of the repository; other types have none."""
-    path: str | None
-    """File in the repository, or field of the content."""
-    content: str
-    """Text of the chunk."""
-    position: int | None
-    """Place of the chunk within its document, from 0; None while the document is being edited and
-    its record does not name the chunk yet."""
+T = TypeVar("T")
 
 
 class RetrievalClient:
     """Embeds a query with the flow's own model and merges the best chunks of all types.
+
+    Thread-safe where its store is. Each method sends its requests for all types at the same time.
 
     :param collections: names of the collections, where they have a prefix
     """
@@ -58,6 +43,8 @@ class RetrievalClient:
         self._store = store
         self._embedder = embedder
         self._names = collections
+        # Its threads start when they are needed, and end with this client.
+        self._pool = ThreadPoolExecutor(_REQUESTS_AT_ONCE, "search")
 
     def search(
         self,
@@ -70,8 +57,10 @@ class RetrievalClient:
     ) -> list[Hit]:
         """Return at most `limit` hits, best first; of all document types unless `types` names some.
 
-        Only chunks embedded by the same model are compared: scores across models mean nothing. A
-        new document is found when all its chunks are stored, which is when it has its record.
+        One request for each type, all at the same time, so a search takes one round trip. Only
+        chunks embedded by the same model are compared: scores across models mean nothing. A chunk
+        is found as soon as it is stored, so a long new document is found in part while it is
+        written for the first time; `places` tells.
 
         Raises:
             ValueError: the query is blank, `limit` is below 1, or a type is unknown.
@@ -85,64 +74,112 @@ class RetrievalClient:
         if unknown := sorted(set(types) - set(DOCUMENT_TYPES)):
             known = ", ".join(DOCUMENT_TYPES)
             raise ValueError(f"unknown document type {unknown[0]!r}; known are {known}")
-        stored = [
-            type_
-            for type_ in types or DOCUMENT_TYPES
-            if self._store.collection_exists(self._names.vectors(type_))
-        ]
-        if not stored:
-            return []
         same_model = _model_is(self._embedder.name)
         wanted = [same_model]
         for key, value in (("author_id", author_id), ("platform", platform)):
             if value is not None:
                 wanted.append(models.FieldCondition(key=key, match=models.MatchValue(value=value)))
         vector = self._embedder.encode([query])[0].tolist()
-        hits = [hit for type_ in stored for hit in self._of_type(type_, vector, wanted, limit)]
-        if not hits:
-            self._check_models(stored, same_model)
-        return sorted(hits, key=_rank)[:limit]
 
-    def _of_type(
-        self,
-        type_: str,
-        vector: list[float],
-        wanted: list[models.FieldCondition],
-        limit: int,
-    ) -> list[Hit]:
-        """The best chunks of one type, but for those of documents that have no record yet."""
-        hidden: list[str] = []
-        hits: list[Hit] = []
-        for _ in range(_ROUNDS):
-            unrecorded = models.FieldCondition(key="entry_id", match=models.MatchAny(any=hidden))
-            points = self._store.query_points(
+        def of_type(type_: str) -> list[Hit]:
+            answer = self._store.query_points(
                 self._names.vectors(type_),
                 query=vector,
                 using=VECTOR_NAME,
-                query_filter=models.Filter(must=[*wanted], must_not=[unrecorded] * bool(hidden)),
+                query_filter=models.Filter(must=[*wanted]),
                 limit=limit,
-            ).points
-            places = self._places(type_, {_document_of(point) for point in points})
-            hits = [_hit(p, places[_document_of(p)]) for p in points if _document_of(p) in places]
-            if len(hits) == len(points):
-                break
-            hidden += {_document_of(point) for point in points} - places.keys()
-        return hits
+            )
+            return [_hit(point) for point in answer.points]
 
-    def _places(self, type_: str, entry_ids: Collection[str]) -> dict[str, dict[str, int]]:
-        """Place of each chunk by its id, for each of these documents that has its record."""
-        ids = {record_id(type_, entry_id): entry_id for entry_id in entry_ids}
-        if not ids:
-            return {}
-        name, fields = self._names.cleaned(type_), ["chunk_ids"]
-        return {
-            ids[str(record.id)]: {
-                id_: place for place, id_ in enumerate((record.payload or {}).get("chunk_ids", ()))
-            }
-            for record in self._store.retrieve(name, list(ids), with_payload=fields)
-        }
+        found = self._of_each(of_type, dict.fromkeys(types or DOCUMENT_TYPES))
+        hits = [hit for some in found.values() for hit in some]
+        if not hits:
+            self._check_models(found, same_model)
+        return sorted(hits, key=_rank)[:limit]
 
-    def _check_models(self, types: Sequence[str], same: models.FieldCondition) -> None:
+    def places(self, hits: Sequence[Hit]) -> list[Place | None]:
+        """Where each hit stands in its document, by the document's record as it is now.
+
+        One request for each type of the hits. None if the record does not name the chunk: the
+        document is being written and the chunk is of its new state, or it has been edited or
+        deleted since the search.
+
+        Raises:
+            grpc.RpcError: the server does not answer, or refuses.
+        """
+        named = self._named(hits)
+        return [_place(hit, named) for hit in hits]
+
+    def contexts(
+        self, hits: Sequence[Hit], *, before: int = 1, after: int = 1
+    ) -> list[Context | None]:
+        """The place of each hit and up to `before` and `after` chunks around it.
+
+        Two requests for each type of the hits, one after the other: for the records, then for the
+        chunks that they name. None where `places` has None. A neighbour that has been removed
+        between the two requests is left out; the others are of the state that the record told.
+
+        Raises:
+            ValueError: `before` or `after` is negative.
+            grpc.RpcError: the server does not answer, or refuses.
+        """
+        if before < 0 or after < 0:
+            raise ValueError(f"before and after must be 0 or more, not {before} and {after}")
+        named = self._named(hits)
+        places = [_place(hit, named) for hit in hits]
+        around = [
+            _around(named[_record_of(hit)], place.position, before, after) if place else {}
+            for hit, place in zip(hits, places, strict=True)
+        ]
+        wanted = [(hit.type, id_) for hit, ids in zip(hits, around, strict=True) for id_ in ids]
+        chunks = self._payloads(self._names.vectors, wanted, ["path", "content"])
+        return [
+            _context(place, ids, chunks) if place else None
+            for place, ids in zip(places, around, strict=True)
+        ]
+
+    def _named(self, hits: Iterable[Hit]) -> dict[str, list[str]]:
+        """The chunks that the records of these hits name, in their order, by the record's id."""
+        wanted = [(hit.type, _record_of(hit)) for hit in hits]
+        records = self._payloads(self._names.cleaned, wanted, ["chunk_ids"])
+        return {id_: list(record.get("chunk_ids") or ()) for id_, record in records.items()}
+
+    def _payloads(
+        self,
+        collection: Callable[[str], str],
+        wanted: Iterable[tuple[str, str]],
+        fields: Sequence[str],
+    ) -> dict[str, Payload]:
+        """Payloads by id, of the points that there are, by one request for each type.
+
+        :param wanted: types and ids
+        """
+        ids: dict[str, dict[str, None]] = {}
+        for type_, id_ in wanted:
+            ids.setdefault(type_, {})[id_] = None
+
+        def of_type(type_: str) -> list[models.Record]:
+            return self._store.retrieve(
+                collection(type_), list(ids[type_]), with_payload=list(fields)
+            )
+
+        found = self._of_each(of_type, ids)
+        return {str(point.id): point.payload or {} for some in found.values() for point in some}
+
+    def _of_each(self, ask: Callable[[str], T], types: Iterable[str]) -> dict[str, T]:
+        """The answers of all types that have a collection, asked for at the same time."""
+
+        def unless_missing(type_: str) -> list[tuple[str, T]]:
+            try:
+                return [(type_, ask(type_))]
+            except (ValueError, *STORE_ERRORS) as error:
+                if is_missing_collection(error):
+                    return []
+                raise
+
+        return dict(pair for some in self._pool.map(unless_missing, types) for pair in some)
+
+    def _check_models(self, types: Iterable[str], same: models.FieldCondition) -> None:
         """Tell "nothing like it" from "nothing comparable"."""
         other: str | None = None
         for name in map(self._names.vectors, types):
@@ -163,15 +200,39 @@ def _model_is(name: str) -> models.FieldCondition:
     return models.FieldCondition(key="model", match=models.MatchAny(any=names))
 
 
-def _rank(hit: Hit) -> tuple[float, str, str, bool, int]:
-    return -hit.score, hit.type, hit.entry_id, hit.position is None, hit.position or 0
+def _rank(hit: Hit) -> tuple[float, str, str, str]:
+    return -hit.score, hit.type, hit.entry_id, hit.id
 
 
-def _document_of(point: models.ScoredPoint) -> str:
-    return str((point.payload or {}).get("entry_id"))
+def _record_of(hit: Hit) -> str:
+    return record_id(hit.type, hit.entry_id)
 
 
-def _hit(point: models.ScoredPoint, places: Mapping[str, int]) -> Hit:
+def _place(hit: Hit, named: Mapping[str, Sequence[str]]) -> Place | None:
+    ids = named.get(_record_of(hit), ())
+    return Place(ids.index(hit.id), len(ids)) if hit.id in ids else None
+
+
+def _around(ids: Sequence[str], position: int, before: int, after: int) -> dict[str, int]:
+    """The chunks beside one, with their positions."""
+    places = range(max(0, position - before), min(len(ids), position + after + 1))
+    return {ids[place]: place for place in places if place != position}
+
+
+def _context(place: Place, ids: Mapping[str, int], chunks: Mapping[str, Payload]) -> Context:
+    found = [
+        Neighbour(position, chunks[id_].get("path"), chunks[id_]["content"])
+        for id_, position in ids.items()
+        if id_ in chunks
+    ]
+    return Context(
+        place,
+        tuple(one for one in found if one.position < place.position),
+        tuple(one for one in found if one.position > place.position),
+    )
+
+
+def _hit(point: models.ScoredPoint) -> Hit:
     payload = point.payload or {}
     return Hit(
         score=point.score,
@@ -183,5 +244,5 @@ def _hit(point: models.ScoredPoint, places: Mapping[str, int]) -> Hit:
         name=payload.get("name"),
         path=payload.get("path"),
         content=payload["content"],
-        position=places.get(str(point.id)),
+        id=str(point.id),
     )

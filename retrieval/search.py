@@ -6,6 +6,7 @@ import os
 import sys
 import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
@@ -18,7 +19,8 @@ from flows.settings import Settings
 from models import DOCUMENT_TYPES, Repository
 from models.errors import ConfigurationError, OtherModelError, StoreUnavailableError
 from models.shown import shown
-from retrieval.client import Hit, RetrievalClient
+from retrieval.client import RetrievalClient
+from retrieval.hits import Hit, Place
 
 _LINES = 4
 _INDENT = " " * 8
@@ -31,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not query.strip():
         return _fail('no query: python -m retrieval.search "…", or make search q="…"')
     try:
-        hits = _search(query, options)
+        hits, places = _search(query, options)
     except (
         ConfigurationError,
         StoreUnavailableError,
@@ -43,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except STORE_ERRORS as error:
         return _fail(f"Qdrant: {one_line(error)}")
     if options.json:
-        say_json([dataclasses.asdict(hit) for hit in hits])
+        say_json(list(map(_as_json, hits, places)))
     elif hits:
         print_hits(Console(), hits)
     else:
@@ -80,15 +82,24 @@ def _excerpt(console: Console, hit: Hit, lines: int) -> list[Text]:
     return list(prose.wrap(console, width))[:lines]
 
 
-def _search(query: str, options: argparse.Namespace) -> list[Hit]:
+def _search(query: str, options: argparse.Namespace) -> tuple[list[Hit], list[Place | None]]:
+    """Hits and, where they are printed, their places."""
     settings = Settings.from_env()
     with open_reader(settings.qdrant) as store:
         embedder = Embedder(
             settings.embedding_model, settings.embedding_device, settings.embedding_precision
         )
-        return RetrievalClient(store, embedder, settings.qdrant.collections).search(
+        client = RetrievalClient(store, embedder, settings.qdrant.collections)
+        hits = client.search(
             query, limit=options.limit, types=options.type, author_id=options.author
         )
+        return hits, client.places(hits) if options.json else []
+
+
+def _as_json(hit: Hit, place: Place | None) -> dict[str, Any]:
+    fields = dataclasses.asdict(hit)
+    del fields["id"]
+    return {**fields, "position": place.position if place else None}
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -1,6 +1,6 @@
 """Qdrant: clients for reading and writing, the store of the features flow, scans of its points."""
 
-from connectors.qdrant.answers import STORE_ERRORS, one_line
+from connectors.qdrant.answers import STORE_ERRORS, is_missing_collection, one_line
 from connectors.qdrant.client import QdrantSettings, open_client, open_patiently
 from connectors.qdrant.models_used import count_by_model
 from connectors.qdrant.names import (
@@ -31,6 +31,7 @@ __all__ = [
     "cleaned",
     "count_by_model",
     "estimated_points",
+    "is_missing_collection",
     "one_line",
     "open_client",
     "open_patiently",

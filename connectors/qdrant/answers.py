@@ -41,6 +41,7 @@ _TOO_MANY: Final = re.compile(
     r"|try to split your request"  # a rate limit that one request exceeds by itself
 )
 _TOO_LONG_A_PAGE: Final = re.compile(r'for "limit"')
+_NO_COLLECTION: Final = re.compile("Collection .* (doesn't exist|not found)")
 
 _REFUSED: Final = {
     grpc.StatusCode.INVALID_ARGUMENT,
@@ -63,7 +64,7 @@ _REMEDIES: Final = {
     r"Index required|Limit exceeded|Help: ": "allow this in the strict mode of the collection",
     # Storage locked: Write operations are forbidden; attempt to write a readonly database
     r"(?i)\block(ed)?\b|forbidden$|read-?only": "unlock it for writing",
-    r"Vector dimension|vector name|Collection .* (doesn't exist|not found)": (
+    rf"Vector dimension|vector name|{_NO_COLLECTION.pattern}": (
         "a collection is gone, or was made anew for another model: restart the flow, then run "
         "make reconcile"
     ),
@@ -101,6 +102,12 @@ def is_divisible(error: BaseException) -> bool:
     """Whether a writing request may succeed in parts: it is too large, or has too many points."""
     text = one_line(error)
     return bool(_TOO_LARGE.search(text) or _TOO_MANY.search(text))
+
+
+def is_missing_collection(error: BaseException) -> bool:
+    """Whether a reading request failed because its collection does not exist."""
+    missing = _code(error) == grpc.StatusCode.NOT_FOUND
+    return missing or bool(_NO_COLLECTION.search(one_line(error)))
 
 
 def explain(error: BaseException) -> Absence:

@@ -24,7 +24,7 @@ from examples import demo
 from flows.command import run_command
 from flows.logs import complain, configure_logging, say
 from retrieval import search, status
-from retrieval.client import Hit
+from retrieval.hits import Hit
 
 query = sys.argv[1]
 
@@ -32,8 +32,8 @@ status._mongodb = lambda settings, problems: ({"posts": 1}, TOLD)
 status._queues = lambda settings, problems: {"default": TOLD}
 status._store = lambda settings, problems: {}
 
-hits = [Hit(0.5, kind, *[TOLD] * 6, TOLD, 0) for kind in ("posts", "repositories")]
-search._search = lambda asked, options: hits if asked == QUERY else []
+hits = [Hit(0.5, kind, *[TOLD] * 6, TOLD, "1") for kind in ("posts", "repositories")]
+search._search = lambda asked, options: (hits if asked == QUERY else [], [None] * 2)
 
 def lines():  # as reconcile and replay print them
     configure_logging("INFO")

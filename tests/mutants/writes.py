@@ -144,12 +144,42 @@ WRITES = [
         _CRASHES,
     ),
     Mutant(
-        "a-half-written-document-is-found",
+        "old-chunks-go-with-the-first-new-ones",
         "no empty window",
+        WRITE,
+        "            self._store.upsert_chunks(piece, self._embed(texts))\n",
+        "            self._store.upsert_chunks(piece, self._embed(texts))\n"
+        "            self._store.delete_chunks(\n"
+        "                [(p.key, i) for p in plans if isinstance(p, UpsertPlan) for i in p.gone]\n"
+        "            )\n",
+        "tests/unit/test_write_order.py",
+    ),
+    Mutant(
+        "a-chunk-stores-its-place",
+        "an edit costs what it changes",
+        "models/fresh.py",
+        '                "chunk_hash": chunk.chunk_hash,\n            }\n'
+        "            for chunk in chunks\n",
+        '                "chunk_hash": chunk.chunk_hash,\n                "position": place,\n'
+        "            }\n            for place, chunk in enumerate(chunks)\n",
+        "tests/unit/test_long_edits.py",
+    ),
+    Mutant(
+        "types-are-asked-one-after-the-other",
+        "a search costs one round trip",
         RETRIEVAL,
-        "            hits = [_hit(p, places[_document_of(p)]) for p in points if _document_of(p) in places]\n",
-        "            hits = [_hit(p, places.get(_document_of(p), {})) for p in points]\n",
-        "tests/unit/test_write_crashes.py",
+        " in self._pool.map(unless_missing, types)",
+        " in map(unless_missing, types)",
+        "tests/integration/test_search.py",
+    ),
+    Mutant(
+        "a-search-looks-for-its-collections-first",
+        "a search costs one round trip",
+        RETRIEVAL,
+        "            answer = self._store.query_points(\n",
+        "            self._store.collection_exists(self._names.vectors(type_))\n"
+        "            answer = self._store.query_points(\n",
+        "tests/unit/test_retrieval.py",
     ),
     Mutant(
         "searches-filter-by-a-field-without-an-index",

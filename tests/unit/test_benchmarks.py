@@ -16,6 +16,7 @@ ROWS = {
     "relay_vs_limit", "relay_vs_connection_per_message", "features_vs_encode",
     "features_vs_encode_without_store", "precision_speedup", "edit_one_paragraph",
     "edit_metadata", "replace_unchanged", "resnapshot_unchanged", "move_paragraph",
+    "edit_long_document_writes",
     "freshness_p50_ms", "freshness_p99_ms", "backlog_memory_mb", "idle_vs_bare_bytewax",
     "idle_cpu_percent",
     "scaling_10x", "cluster_vs_encode", "startup_s", "reconcile_bytes_per_document",

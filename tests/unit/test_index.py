@@ -27,6 +27,7 @@ from models.chunks import name_chunks
 from models.plans import UpsertPlan
 from models.prepared import Drop, Prepared, Removal, Upsert
 from models.stored import Key, Stored
+from tests.counted import CountedWrites
 from tests.hashing import HashingEmbedder
 
 
@@ -98,6 +99,21 @@ def test_only_new_chunks_are_embedded(world: World) -> None:
     world.apply(change("a x b c d", 2))
     assert world.embedder.encoded == 5
     assert world.words() == ["a", "x", "b", "c", "d"]
+
+
+def test_a_word_in_front_of_a_long_document_writes_its_chunk_and_the_record(world: World) -> None:
+    """No other chunk knows that its place has changed: on a server that copies its vector."""
+    counted: Any = CountedWrites(world.client)
+    watched = World(counted)
+    words = [f"word{number}" for number in range(300)]
+    watched.apply(change(" ".join(words), 1))
+    counted.points.clear()
+    watched.apply(change(" ".join(["first", *words]), 2))
+    assert counted.points == {"vector_posts upserted": 1, "cleaned_posts upserted": 1}
+    assert world.words() == ["first", *words]
+    counted.points.clear()
+    watched.apply(change(" ".join(words), 3))
+    assert counted.points == {"vector_posts deleted": 1, "cleaned_posts upserted": 1}
 
 
 def test_an_edit_there_and_back_loses_nothing(world: World) -> None:

@@ -1,13 +1,15 @@
 import hashlib
 import io
+import json
 import shutil
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -20,10 +22,11 @@ from rich.console import Console
 from connectors.qdrant import VECTOR_NAME, QdrantSettings, cleaned, open_reader, vectors_of
 from flows.embedding.embedder import Vectors
 from flows.settings import VARIABLES
-from models import record_id
+from models import DOCUMENT_TYPES, record_id
 from models.errors import OtherModelError, StoreUnavailableError
 from retrieval import search, status
-from retrieval.client import Hit, RetrievalClient
+from retrieval.client import RetrievalClient
+from retrieval.hits import Context, Hit, Neighbour, Place
 
 DIMENSION = 64
 CLOSED_PORT = 1
@@ -102,6 +105,23 @@ def put_chunk(client: QdrantClient, type_: str, number: int, content: str, **pay
     id_ = str(UUID(int=number))
     point = q.PointStruct(id=id_, vector={VECTOR_NAME: vector}, payload=fields | payload)
     client.upsert(vectors_of(type_), [point])
+
+
+class Watched:
+    """Notes every request."""
+
+    def __init__(self, client: QdrantClient) -> None:
+        self._client = client
+        self.calls: list[tuple[str, str]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._client, name)
+
+        def call(collection: str, *some: Any, **named: Any) -> Any:
+            self.calls.append((name, collection))
+            return method(collection, *some, **named)
+
+        return call
 
 
 class TestOpenReader:
@@ -254,32 +274,58 @@ class TestSearch:
         for name in ("hashing", "hashing/bfloat16", "hashing/float16"):
             assert len(RetrievalClient(client, HashingEmbedder(name)).search("ships")) == 4
 
-    def test_a_hit_knows_its_place_in_its_document(self, client: QdrantClient) -> None:
-        for number, content in ((31, "whales sing at night"), (32, "whales sing")):
-            put_chunk(client, "posts", number, content, entry_id="w")
-        record(client, "posts", "w", [str(UUID(int=number)) for number in (31, 32)])
-        hits = RetrievalClient(client, HashingEmbedder()).search("whales sing", limit=2)
-        assert [(hit.content, hit.position) for hit in hits] == [
-            ("whales sing", 1), ("whales sing at night", 0),
-        ]  # fmt: skip
-
-    def test_equal_scores_come_in_the_order_of_the_document(self, client: QdrantClient) -> None:
-        for number in (33, 32, 31):
+    def test_equal_scores_come_in_an_order_that_does_not_change(self, client: QdrantClient) -> None:
+        for number in (33, 31, 32):
             put_chunk(client, "posts", number, "whales sing", entry_id="w")
-        record(client, "posts", "w", [str(UUID(int=number)) for number in (32, 33)])
         hits = RetrievalClient(client, HashingEmbedder()).search("whales sing", limit=3)
-        assert [hit.position for hit in hits] == [0, 1, None]
+        assert [hit.id for hit in hits] == [str(UUID(int=number)) for number in (31, 32, 33)]
 
-    def test_a_part_of_a_new_document_is_not_found(self, client: QdrantClient) -> None:
-        """Its first chunks would be the best hits, and must not push others out."""
-        for number in range(40, 60):
-            put_chunk(client, "posts", number, "ships sail on the sea", entry_id="new")
-        retrieval = RetrievalClient(client, HashingEmbedder())
-        for limit, found in ((1, ["1"]), (2, ["1", "2"])):
-            hits = retrieval.search("ships sail on the sea", limit=limit, types=["posts"])
-            assert [hit.entry_id for hit in hits] == found
-        record(client, "posts", "new", [str(UUID(int=number)) for number in range(40, 60)])
-        assert {hit.entry_id for hit in retrieval.search("ships sail on the sea")} >= {"new"}
+    def test_hits_cost_one_request_for_each_type_and_nothing_else(
+        self, client: QdrantClient
+    ) -> None:
+        """It was nine: three looks for collections, three queries, three reads of records."""
+        watched = Watched(client)
+        retrieval = RetrievalClient(watched, HashingEmbedder())  # type: ignore[arg-type]
+        hits = retrieval.search("ships sail")
+        assert sorted(watched.calls) == [
+            ("query_points", vectors_of(type_)) for type_ in sorted(DOCUMENT_TYPES)
+        ]
+        watched.calls.clear()
+        retrieval.search("ships sail", types=["posts", "posts"])
+        assert watched.calls == [("query_points", vectors_of("posts"))]
+        watched.calls.clear()
+        retrieval.places(hits)
+        kinds = ("articles", "posts")
+        assert sorted(watched.calls) == [("retrieve", cleaned(type_)) for type_ in kinds]
+        watched.calls.clear()
+        put(client, "posts", 1, "ships sail on the sea")
+        for number in (41, 42):
+            put_chunk(client, "posts", number, "left and right", entry_id="1")
+        record(client, "posts", "1", [str(UUID(int=number)) for number in (41, 1, 42)])
+        retrieval.contexts(hits)
+        assert sorted(watched.calls) == [
+            *(("retrieve", cleaned(type_)) for type_ in kinds),
+            ("retrieve", vectors_of("posts")),
+        ]
+
+    def test_whether_the_model_is_another_is_asked_only_where_there_are_no_hits(
+        self, client: QdrantClient
+    ) -> None:
+        watched = Watched(client)
+        retrieval = RetrievalClient(watched, HashingEmbedder())  # type: ignore[arg-type]
+        assert retrieval.search("ships", author_id="nobody") == []
+        assert {name for name, _ in watched.calls} == {"query_points", "scroll"}
+
+    def test_an_error_other_than_a_missing_collection_is_told(self, client: QdrantClient) -> None:
+        class Failing(Watched):
+            def query_points(self, collection: str, **_: object) -> object:
+                if collection == vectors_of("articles"):
+                    raise ValueError("no such vector")
+                return client.query_points(collection, **_)  # type: ignore[arg-type]
+
+        retrieval = RetrievalClient(Failing(client), HashingEmbedder())  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="no such vector"):
+            retrieval.search("ships")
 
     @pytest.mark.parametrize(
         ("query", "wanted", "problem"),
@@ -294,6 +340,128 @@ class TestSearch:
     ) -> None:
         with pytest.raises(ValueError, match=problem):
             RetrievalClient(client, HashingEmbedder()).search(query, **wanted)  # type: ignore[arg-type]
+
+
+class TestPlaces:
+    """Where a hit stands is asked of the record, when somebody wants to know it."""
+
+    WORDS = ("zero", "one whale", "two", "three", "four whale")
+
+    @pytest.fixture
+    def client(self) -> Iterator[QdrantClient]:
+        """One document of five chunks; its points are not in the order of the document."""
+        with closing(QdrantClient(":memory:")) as client:
+            for type_ in ("posts", "articles"):
+                create(client, type_)
+            for number, content in enumerate(self.WORDS):
+                put_chunk(client, "posts", 90 - number, content, entry_id="w", path=f"{number}.md")
+            record(client, "posts", "w", self.ids())
+            yield client
+
+    @pytest.fixture
+    def retrieval(self, client: QdrantClient) -> RetrievalClient:
+        return RetrievalClient(client, HashingEmbedder())
+
+    def ids(self) -> list[str]:
+        return [str(UUID(int=90 - number)) for number in range(len(self.WORDS))]
+
+    def hits(self, retrieval: RetrievalClient) -> list[Hit]:
+        """Those of "whale", in the order of the document."""
+        hits = retrieval.search("whale", limit=2)
+        return sorted(hits, key=lambda hit: hit.path or "")
+
+    def test_a_hit_is_given_its_place(self, retrieval: RetrievalClient) -> None:
+        assert retrieval.places(self.hits(retrieval)) == [Place(1, 5), Place(4, 5)]
+        assert retrieval.places([]) == []
+
+    def test_hits_of_several_types_are_given_theirs_in_the_order_of_the_hits(
+        self, client: QdrantClient, retrieval: RetrievalClient
+    ) -> None:
+        put(client, "articles", 7, "whale whale")
+        record(client, "posts", "7", [str(UUID(int=number)) for number in (1, 7)])  # not this one's
+        hits = retrieval.search("whale", limit=3)
+        assert {hit.type for hit in hits} == {"posts", "articles"}
+        want = {
+            str(UUID(int=7)): Place(0, 1),
+            self.ids()[1]: Place(1, 5),
+            self.ids()[4]: Place(4, 5),
+        }
+        for some in (hits, hits[::-1], [*hits, *hits]):
+            assert retrieval.places(some) == [want[hit.id] for hit in some]
+
+    def test_neighbours_come_with_it_in_their_order(self, retrieval: RetrievalClient) -> None:
+        zero, one, two, three, _ = (
+            Neighbour(number, f"{number}.md", content) for number, content in enumerate(self.WORDS)
+        )
+        hits = self.hits(retrieval)
+        assert retrieval.contexts(hits) == [
+            Context(Place(1, 5), (zero,), (two,)),
+            Context(Place(4, 5), (three,), ()),
+        ]
+        assert retrieval.contexts(hits, before=9, after=0) == [
+            Context(Place(1, 5), (zero,), ()),
+            Context(Place(4, 5), (zero, one, two, three), ()),
+        ]
+        assert retrieval.contexts(hits, before=0, after=9)[1] == Context(Place(4, 5), (), ())
+        assert retrieval.contexts(hits[:1], before=0, after=0) == [Context(Place(1, 5), (), ())]
+
+    def test_a_hit_that_its_record_does_not_name_has_no_place(
+        self, client: QdrantClient, retrieval: RetrievalClient
+    ) -> None:
+        """The document is edited, or was, since the search."""
+        hits = self.hits(retrieval)
+        record(client, "posts", "w", self.ids()[2:])
+        assert retrieval.places(hits) == [None, Place(2, 3)]
+        found = retrieval.contexts(hits)
+        assert found[0] is None
+        assert [one.content for one in found[1].before] == ["three"] if found[1] else False
+
+    def test_a_hit_of_a_document_that_is_gone_has_no_place(
+        self, client: QdrantClient, retrieval: RetrievalClient
+    ) -> None:
+        hits = self.hits(retrieval)
+        client.delete(cleaned("posts"), [record_id("posts", "w")])
+        assert retrieval.places(hits) == retrieval.contexts(hits) == [None, None]
+        client.delete_collection(cleaned("posts"))
+        assert retrieval.places(hits) == retrieval.contexts(hits) == [None, None]
+
+    def test_a_neighbour_that_is_gone_is_left_out(
+        self, client: QdrantClient, retrieval: RetrievalClient
+    ) -> None:
+        """Removed between the record and the chunks: the others keep their places."""
+        client.delete(vectors_of("posts"), [self.ids()[3]])
+        [found] = retrieval.contexts(self.hits(retrieval)[1:], before=2)
+        assert found is not None
+        assert [one.position for one in found.before] == [2]
+
+    @pytest.mark.parametrize("around", [{"before": -1}, {"after": -1}])
+    def test_a_negative_number_of_neighbours_is_refused(
+        self, retrieval: RetrievalClient, around: dict[str, int]
+    ) -> None:
+        with pytest.raises(ValueError, match="-1"):
+            retrieval.contexts(self.hits(retrieval), **around)
+
+    def test_json_says_the_place_of_each_hit_and_text_does_not_ask(
+        self,
+        client: QdrantClient,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        watched = Watched(client)
+        monkeypatch.setattr(search, "open_reader", lambda _: nullcontext(watched))
+        monkeypatch.setattr(search, "Embedder", lambda *_: HashingEmbedder())
+        assert search.main(["whale", "--limit", "2"]) == 0
+        assert {name for name, _ in watched.calls} == {"query_points"}
+        capsys.readouterr()
+        record(client, "posts", "w", self.ids()[2:])
+        assert search.main(["whale", "--limit", "2", "--json"]) == 0
+        assert [name for name, _ in watched.calls].count("retrieve") == 1
+        printed = json.loads(capsys.readouterr().out)
+        assert {hit["path"]: hit["position"] for hit in printed} == {"1.md": None, "4.md": 2}
+        assert list(printed[0]) == [
+            *("score", "type", "entry_id", "author_id", "platform", "link", "name", "path"),
+            *("content", "position"),
+        ]
 
 
 class TestCommands:
@@ -346,8 +514,10 @@ class TestCommands:
 
     def test_shows_hits_within_the_width_of_the_screen(self) -> None:
         output = io.StringIO()
-        prose = Hit(0.5, "posts", "1", "林", "知乎", "https://x", None, "", "变更流" * 80, 0)
-        code = Hit(0.4, "repositories", "2", "o", None, None, "r", "a.py", "    if x:\n\t\ty\n", 0)
+        prose = Hit(0.5, "posts", "1", "林", "知乎", "https://x", None, "", "变更流" * 80, "3")
+        code = Hit(
+            0.4, "repositories", "2", "o", None, None, "r", "a.py", "    if x:\n\t\ty\n", "4"
+        )
         search.print_hits(Console(file=output, width=60), [prose, code], lines=2)
         lines = output.getvalue().splitlines()
         assert len(lines) == 6

@@ -27,7 +27,7 @@ from models.errors import ConfigurationError
 from models.shown import LIMIT, shown, shown_as_json
 from models.stored import Stored
 from retrieval import search, status
-from retrieval.client import Hit
+from retrieval.hits import Hit
 
 HOSTILE = (
     "\x1b]52;c;cm0gLXJmIH4=\x07",  # writes the clipboard
@@ -80,7 +80,7 @@ def test_json_is_safe_and_means_the_same(value: Any) -> None:
 
 def hits() -> list[Hit]:
     return [
-        Hit(0.5, type_, EVIL, EVIL, EVIL, EVIL, EVIL, EVIL, f"{EVIL}\n{EVIL}", 0)
+        Hit(0.5, type_, EVIL, EVIL, EVIL, EVIL, EVIL, EVIL, f"{EVIL}\n{EVIL}", EVIL)
         for type_ in ("posts", "repositories")
     ]
 
@@ -89,7 +89,7 @@ def hits() -> list[Hit]:
 def test_search_shows_no_terminal_escapes_of_a_document(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(search, "_search", lambda query, options: hits())
+    monkeypatch.setattr(search, "_search", lambda query, options: (hits(), [None, None]))
     assert search.main(arguments) == 0
     out = capsys.readouterr().out
     assert is_safe(out)

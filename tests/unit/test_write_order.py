@@ -135,6 +135,7 @@ class Watched:
     def __init__(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         self._retrieval = RetrievalClient(world.client, world.embedder)
         self.seen: list[set[str]] = []
+        self.placed: list[int] = []
         original = world.store._client.call
 
         def call(function: Callable[[], Any]) -> Any:
@@ -146,28 +147,25 @@ class Watched:
     def look(self) -> None:
         hits = self._retrieval.search("any", limit=1000, types=["posts"])
         self.seen.append({hit.content for hit in hits})
+        self.placed.append(sum(place is not None for place in self._retrieval.places(hits)))
 
 
 MANY = [f"word{number}" for number in range(300)]
 
 
-def test_a_search_never_finds_a_part_of_a_new_document(
+def test_a_search_finds_the_chunks_of_a_new_document_as_soon_as_they_are_stored(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """And they have no place before the record, by which a reader tells that there may be more."""
     watched = Watched(world, monkeypatch)
-    raw = world.client
-    sizes: list[int] = []
-    monkeypatch.setattr(
-        world.embedder, "encode",
-        lambda texts, encode=world.embedder.encode: (
-            sizes.append(raw.count(vectors_of("posts")).count), encode(texts)
-        )[1],
-    )  # fmt: skip
     world.apply(change(" ".join(MANY), 1))
     watched.look()
-    assert watched.seen[-1] == set(MANY)
-    assert {len(found) for found in watched.seen} == {0, len(MANY)}
-    assert max(sizes) >= 256, "no search happened while a part of it was stored"
+    counts = [len(found) for found in watched.seen]
+    assert counts == sorted(counts)
+    assert {0, 128, 256, len(MANY)} == set(counts)
+    assert watched.placed[-1] == len(MANY)
+    assert set(watched.placed[:-1]) == {0}
+    assert counts[-2] == len(MANY), "the record came before the last chunk, or nobody looked"
 
 
 def test_a_search_finds_all_of_the_old_or_all_of_the_new_state_of_an_edit(

@@ -1,0 +1,60 @@
+"""A search returns these: a chunk, and its place and surroundings in its document."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One stored chunk that answers a query."""
+
+    score: float
+    """Cosine similarity to the query, 1 at most."""
+    type: str
+    """Document type: the MongoDB collection."""
+    entry_id: str
+    """Which document, as a string."""
+    author_id: str | None
+    """Author of the document, or owner of the repository."""
+    platform: str | None
+    """Where it was published; repositories have none."""
+    link: str | None
+    """Where a reader finds it."""
+    name: str | None
+    """Name of the repository; other types have none."""
+    path: str | None
+    """File in the repository, or field of the content."""
+    content: str
+    """Text of the chunk."""
+    id: str
+    """The chunk's point."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a chunk stands in its document."""
+
+    position: int
+    """From 0."""
+    total: int
+    """Chunks of the document."""
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A chunk of the same document as a hit."""
+
+    position: int
+    """Its place, from 0."""
+    path: str | None
+    """File in the repository, or field of the content: it may be another than the hit's."""
+    content: str
+    """Text of the chunk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The place of a hit and the chunks around it, in the order of the document."""
+
+    place: Place
+    before: tuple[Neighbour, ...]
+    after: tuple[Neighbour, ...]
