@@ -41,7 +41,7 @@ _TOO_MANY: Final = re.compile(
     r"|try to split your request"  # a rate limit that one request exceeds by itself
 )
 _TOO_LONG_A_PAGE: Final = re.compile(r'for "limit"')
-_NO_COLLECTION: Final = re.compile("Collection .* (doesn't exist|not found)")
+_NO_COLLECTION: Final = re.compile(r"Collection .* (doesn\W+t exist|not found)")
 
 _REFUSED: Final = {
     grpc.StatusCode.INVALID_ARGUMENT,
@@ -106,8 +106,8 @@ def is_divisible(error: BaseException) -> bool:
 
 def is_missing_collection(error: BaseException) -> bool:
     """Whether a reading request failed because its collection does not exist."""
-    missing = _code(error) == grpc.StatusCode.NOT_FOUND
-    return missing or bool(_NO_COLLECTION.search(one_line(error)))
+    # By its text: a shard of a cluster that cannot be found has the same status.
+    return bool(_NO_COLLECTION.search(one_line(error)))
 
 
 def explain(error: BaseException) -> Absence:

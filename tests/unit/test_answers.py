@@ -21,7 +21,7 @@ from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedR
 from qdrant_client.local.persistence import CollectionPersistence
 
 from connectors.qdrant import QdrantSettings, QdrantStore, open_patiently
-from connectors.qdrant.answers import explain, is_away, translated
+from connectors.qdrant.answers import explain, is_away, is_missing_collection, translated
 from connectors.qdrant.patient import PatientClient
 from connectors.qdrant.requests import MAX_POINT_BYTES, size_of_point
 from models import DOCUMENT_TYPES, DeadLetter
@@ -30,6 +30,8 @@ from tests.unit.test_index import World, change
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 INTERNAL = grpc.StatusCode.INTERNAL
+NOT_FOUND = grpc.StatusCode.NOT_FOUND
+NO_COLLECTION = b'{"status":{"error":"Not found: Collection `p` doesn\'t exist!"}}'
 
 
 class Answer(grpc.RpcError):
@@ -147,7 +149,7 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("connectors.patience.time.sleep", lambda _: None)
 
 
-def short(error: Exception) -> str:
+def short(error: object) -> str:
     return str(error)[:60]
 
 
@@ -175,6 +177,31 @@ def test_points_that_are_gone_are_no_absence() -> None:
     error = Answer(grpc.StatusCode.NOT_FOUND, "Not found: No point with id 7 found")
     assert not is_away(error)
     assert isinstance(translated(error), PointsGoneError)
+
+
+@pytest.mark.parametrize(
+    ("error", "missing"),
+    [
+        (Answer(NOT_FOUND, "Not found: Collection `vector_posts` doesn't exist!"), True),
+        (Answer(INVALID, "Collection vector_posts not found"), True),
+        (UnexpectedResponse(404, "Not Found", NO_COLLECTION, None), True),  # type: ignore[arg-type]
+        (ValueError("Collection vector_posts not found"), True),
+        (Answer(NOT_FOUND, "Not found: Shard 3 not found"), False),
+        (Answer(INVALID, "Wrong input: Not existing vector name error: dense"), False),
+        (Answer(grpc.StatusCode.UNAVAILABLE, "failed to connect to all addresses"), False),
+        (ValueError("shapes (384,) and (64,) not aligned"), False),
+    ],
+    ids=short,
+)
+def test_only_a_missing_collection_is_a_type_without_hits(error: Exception, missing: bool) -> None:
+    """A search goes on without it, so anything else would hide hits."""
+    assert is_missing_collection(error) is missing
+
+
+def test_the_local_mode_says_that_a_collection_is_missing(client: FaultyClient) -> None:
+    with pytest.raises(ValueError, match="vector_posts") as caught:
+        client.query_points("vector_posts", query=[1.0])
+    assert is_missing_collection(caught.value)
 
 
 @pytest.mark.parametrize("method", ["upsert", "delete", "batch_update_points", "retrieve"])
