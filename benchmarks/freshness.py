@@ -1,21 +1,17 @@
 """How soon a commit can be found, and what both flows cost while nothing happens."""
 
-import pickle
 import random
-import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from pathlib import Path
+from contextlib import contextmanager
 from statistics import median
 from typing import Any, Final
 
 from bson import ObjectId
-from qdrant_client.local.persistence import CollectionPersistence
 
 from benchmarks.place import MeasuredFlow, Place, Servers, wait_for
 from benchmarks.report import SAMPLES, Measured
-from connectors.qdrant import cleaned
+from connectors.qdrant import STORE_ERRORS, cleaned
 from models import record_id
 
 POSTS: Final = 120
@@ -25,8 +21,8 @@ _SETTLING_S: Final = 8.0
 
 
 def freshness(servers: Servers) -> dict[str, Measured]:
-    """One short post a second; from before the insert is sent until a reader of the store's
-    files finds the record, which is written after the chunks.
+    """One short post a second; from before the insert is sent until another client of
+    the store finds the record, which is written after the chunks.
     """
     with both_flows(servers.place()) as (place, _, _):
         chance = random.Random(5)
@@ -102,18 +98,12 @@ def insert_and_find(place: Place, text: str) -> tuple[float, float, float]:
 
 
 def find_record(place: Place, id_: ObjectId) -> Any:
-    """Payload of the record of a post, read from the embedded store's file; None if missing."""
-    storage = place.qdrant / "collection" / cleaned("posts") / "storage.sqlite"
-    if not storage.exists():
-        return None
-    key = CollectionPersistence.encode_key(record_id("posts", str(id_)))
-    uri = f"{Path(storage).absolute().as_uri()}?mode=ro"
+    """Payload of the record of a post, read by a client of its own; None if missing."""
     try:
-        with closing(sqlite3.connect(uri, uri=True, timeout=1)) as database:
-            row = database.execute("SELECT point FROM points WHERE id = ?", (key,)).fetchone()
-    except sqlite3.OperationalError:  # locked by its writer, or not yet made
+        records = place.store.retrieve(cleaned("posts"), [record_id("posts", str(id_))])
+    except STORE_ERRORS:  # the flow has not made its collections yet
         return None
-    return pickle.loads(row[0]).payload if row else None
+    return records[0].payload if records else None
 
 
 def quantile(values: list[float], share: float) -> float:

@@ -17,11 +17,22 @@ import pika
 from pika.adapters.blocking_connection import BlockingChannel
 from pymongo import MongoClient
 from pymongo.database import Database
+from qdrant_client import QdrantClient
 
+from connectors.qdrant import QdrantSettings, open_client
+from connectors.qdrant.embedded import StoreFolder, stop
 from connectors.rabbitmq import RabbitMQSettings, topology
 from ops.flow_process import ROOT, FlowProcess
 from ops.mongo_server import MongoServer
 from ops.rabbitmq_node import RabbitMQNode
+
+_stores: dict[Path, QdrantClient] = {}
+
+
+def _store(folder: Path) -> QdrantClient:
+    if folder not in _stores:
+        _stores[folder] = open_client(QdrantSettings(path=folder))
+    return _stores[folder]
 
 
 @dataclass(frozen=True)
@@ -40,6 +51,11 @@ class Place:
     @property
     def qdrant(self) -> Path:
         return self.folder / f"qdrant-{self.name}"
+
+    @property
+    def store(self) -> QdrantClient:
+        """A client of the embedded store, which it starts; closed with the servers."""
+        return _store(self.qdrant)
 
     @property
     def client(self) -> "MongoClient[dict[str, Any]]":
@@ -132,7 +148,15 @@ class MeasuredFlow(FlowProcess):
         yield self.process.pid
         for file in Path(f"/proc/{self.process.pid}/task").glob("*/children"):
             with contextlib.suppress(OSError):  # the thread has ended
-                yield from map(int, file.read_text().split())
+                for child in file.read_text().split():
+                    if b"connectors.qdrant.embedded" not in _command_of(child):
+                        yield int(child)
+
+
+def _command_of(pid: str) -> bytes:
+    with contextlib.suppress(OSError):  # the process has ended
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
 
 
 def memory_mb(pid: int) -> float:
@@ -155,6 +179,11 @@ class Servers:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        while _stores:
+            _stores.popitem()[1].close()
+        if self._started is not None:
+            for folder in self._started[2].glob("qdrant-*"):
+                stop(StoreFolder(folder))
         self._stack.close()
 
     def place(self) -> Place:

@@ -2,8 +2,7 @@
 
 `BENCH_LOG`: file that gets a JSON line before the first and after each batch: the moment, and up
 to then chunks embedded, documents, seconds that the store took. `BENCH_EMBEDDER=hashing`: without
-the model. `BENCH_STORE=none`: a store that keeps nothing, to see everything else; `memory`: one
-that writes no file.
+the model. `BENCH_STORE=none`: a store that keeps nothing, to see everything else.
 """
 
 import json
@@ -14,12 +13,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bytewax.dataflow import Dataflow
-from qdrant_client import QdrantClient
 
-from connectors.qdrant import QdrantStore
 from flows.features import ModelAndStore, assemble
 from flows.settings import Settings
-from models import DOCUMENT_TYPES, Version
+from models import Version
 from models.stored import Key, Stored
 from tests.hashing import HashingEmbedder
 
@@ -88,10 +85,6 @@ class TimedModelAndStore(ModelAndStore):
     def _store_named(self, name: str) -> Any:
         if name == "none":
             return NoStore()
-        if name == "memory":
-            store = QdrantStore(QdrantClient(":memory:"), DOCUMENT_TYPES)
-            store.ensure_collections(self.embedder.dimension)
-            return store
         return super()._open()
 
     def __call__(self, batch: list[Any]) -> list[Any]:

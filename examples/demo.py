@@ -22,6 +22,7 @@ import pymongo
 from pymongo.database import Database
 
 from connectors.qdrant import open_reader
+from connectors.qdrant.embedded import StoreFolder, stop
 from examples.corpus import corpus
 from examples.edits import Edit, edits
 from examples.pipeline import Pipeline, environment
@@ -94,6 +95,7 @@ def _run(screen: Screen) -> int:
         screen.step(f"{first:,} documents loaded, which the snapshot will find")
 
         variables = environment(mongo, broker, DATA)
+        stack.callback(stop, StoreFolder(DATA / "qdrant"))
         flows = stack.enter_context(FlowProcesses(FLOWS, variables, DATA))
         pipeline = Pipeline(database, flows, Settings.from_env(variables))
         screen.step("both flows started; logs are in .data/demo/cdc.log and features.log")
@@ -148,14 +150,14 @@ def _until_in_sync(screen: Screen, pipeline: Pipeline) -> State:
             documents = sum(stored.documents(type_) for type_ in DOCUMENT_TYPES)
             found = sum(stored.chunks(type_) for type_ in DOCUMENT_TYPES)
             meter.show(documents, f"{found:,} of {chunks:,} chunks")
-            # A look costs a copy of the store, and the flows need the processor more.
+            # A look reads the whole store, and the flows need the processor more.
             time.sleep(min(3.0, max(0.3, 8 * (time.monotonic() - looked_at))))
 
 
 def _edit(screen: Screen, pipeline: Pipeline, planned: Sequence[Edit]) -> list[float]:
     """Make all edits and return the seconds that each took until a reader found it."""
     next_at = time.monotonic()
-    with Stopwatch(pipeline.store.path) as stopwatch:
+    with Stopwatch(pipeline.store) as stopwatch:
         with screen.progress("edits made:", len(planned)) as meter:
             for number, edit in enumerate(planned, 1):
                 deleted = edit.kind == "deleted"
@@ -203,6 +205,7 @@ def _only_demo() -> Iterator[None]:
             lock = stack.enter_context(lock_file.open("a"))
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if DATA.exists():
+                stop(StoreFolder(DATA / "qdrant"))  # an earlier demo was killed a moment ago
                 shutil.rmtree(DATA)
             DATA.mkdir()
         except BlockingIOError as error:

@@ -1,25 +1,20 @@
 """Time from the commit of a write to the moment when a reader of the store sees it."""
 
 import math
-import pickle
-import sqlite3
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
-from qdrant_client.local.persistence import CollectionPersistence
+from qdrant_client import QdrantClient
 from typing_extensions import Self
 
-from connectors.qdrant import cleaned
+from connectors.qdrant import STORE_ERRORS, QdrantSettings, cleaned, open_reader
 from models import entry_id_of, record_id
 
 _LOOK_EVERY_S: Final = 0.01
-_BUSY_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +31,12 @@ class Write:
 
 @dataclass(slots=True)
 class Stopwatch:
-    """A thread that looks for the records of writes in the embedded store every 10 ms.
+    """A thread that looks for the records of writes in the store every 10 ms.
 
     The record of a document is written after its chunks, so a document with a record is searchable.
-    It reads the store's own files: a copy for every look would cost more than the pipeline.
     """
 
-    path: Path
-    """Folder of the embedded store."""
+    store: QdrantSettings
     arrived: list[tuple[Write, float]] = field(default_factory=list)
     """Every write that a reader has found, with the seconds that it took."""
     _awaited: list[Write] = field(default_factory=list)
@@ -77,34 +70,26 @@ class Stopwatch:
             self._awaited.append(write)
 
     def _look(self) -> None:
-        while not self._ended.wait(_LOOK_EVERY_S):
-            with self._lock:
-                awaited = list(self._awaited)
-            for write in awaited:
-                if self._arrived(write):
-                    self.arrived.append((write, time.time() - write.begun_at))
-                    with self._lock:
-                        self._awaited.remove(write)
+        with open_reader(self.store) as client:
+            while not self._ended.wait(_LOOK_EVERY_S):
+                with self._lock:
+                    awaited = list(self._awaited)
+                for write in awaited:
+                    if _arrived(client, write):
+                        self.arrived.append((write, time.time() - write.begun_at))
+                        with self._lock:
+                            self._awaited.remove(write)
 
-    def _arrived(self, write: Write) -> bool:
-        try:
-            record = self._record(write)
-        except sqlite3.OperationalError:  # The writer has the file locked: look again.
-            return False
-        if write.deleted:
-            return record is None
-        return record is not None and record["indexed_at"] >= write.begun_at
 
-    def _record(self, write: Write) -> dict[str, Any] | None:
-        storage = self.path / "collection" / cleaned(write.collection) / "storage.sqlite"
-        id_ = record_id(write.collection, entry_id_of(write.identity))
-        key = CollectionPersistence.encode_key(id_)
-        uri = f"{storage.absolute().as_uri()}?mode=ro"
-        with closing(sqlite3.connect(uri, uri=True, timeout=_BUSY_S)) as database:
-            row = database.execute("SELECT point FROM points WHERE id = ?", (key,)).fetchone()
-        # Our own file: unpickling is what the store itself does.
-        payload: dict[str, Any] | None = pickle.loads(row[0]).payload if row else None
-        return payload
+def _arrived(client: QdrantClient, write: Write) -> bool:
+    id_ = record_id(write.collection, entry_id_of(write.identity))
+    try:
+        records = client.retrieve(cleaned(write.collection), [id_], with_payload=["indexed_at"])
+    except STORE_ERRORS:  # away, or without this collection as yet: look again
+        return False
+    if write.deleted:
+        return not records
+    return any((record.payload or {})["indexed_at"] >= write.begun_at for record in records)
 
 
 def quantile(values: Sequence[float], share: float) -> float:

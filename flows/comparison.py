@@ -142,7 +142,6 @@ class Comparison:
         return find_again(self._mongo, self._settings.mongo_database, keys, now, self._ids)
 
     def _points(self, keys: Collection[Key]) -> Iterator[ScannedPoint]:
-        # Opened again, since a reader of the embedded store sees one moment only.
         with open_reader(self._settings.qdrant) as store:
             yield from points_of(store, keys, self._names)
 

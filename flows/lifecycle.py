@@ -45,7 +45,7 @@ def collect_rarely() -> None:
     """Have Python look for garbage a hundred times less often.
 
     The objects of a flow live for milliseconds and are in no cycle. The search costs the capture
-    flow three per cent, and it costs the features flow more, the larger the embedded store is.
+    flow three per cent.
     """
     gc.set_threshold(100_000, 50, 100)
 

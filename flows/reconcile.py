@@ -27,7 +27,6 @@ from flows.logs import say
 from flows.reconciliation import NAMELESS, Report
 from flows.settings import Settings
 from models import DOCUMENT_TYPES, Message
-from models.errors import ConfigurationError
 
 VERIFY_S: Final = 60.0
 """How long repairs are waited for."""
@@ -112,16 +111,11 @@ def _is_consumed(settings: Settings) -> bool:
 
 
 def _prune(settings: Settings) -> None:
-    """Forget old tombstones; of the embedded store only where no flow has it open, which does this
-    by itself.
-    """
-    try:
-        with closing(open_client(settings.qdrant)) as client:
-            before = time.time() - settings.tombstone_retention_days * 86400
-            store = QdrantStore(client, DOCUMENT_TYPES, settings.qdrant.collections)
-            pruned = store.prune_tombstones(before)
-    except ConfigurationError:
-        return
+    """Forget old tombstones."""
+    with closing(open_client(settings.qdrant)) as client:
+        before = time.time() - settings.tombstone_retention_days * 86400
+        store = QdrantStore(client, DOCUMENT_TYPES, settings.qdrant.collections)
+        pruned = store.prune_tombstones(before)
     if pruned:
         say(f"{pruned} tombstones pruned")
 

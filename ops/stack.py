@@ -1,4 +1,4 @@
-"""Private local servers: a RabbitMQ node and a MongoDB-compatible server, each in its own folder.
+"""Private local servers: RabbitMQ, a MongoDB-compatible one, Qdrant's engine; each in its folder.
 
 Tests, the demo, the benchmarks and `make dev` run against real servers without administrator
 rights and without touching any service of the machine: everything (data, log, cookie, ports)
@@ -11,6 +11,7 @@ it, whatever kills that.
 One server in the foreground:
 
     python -m ops.stack rabbitmq --data .data/rabbitmq --port 5672
+    python -m ops.stack qdrant --data .data/qdrant
 """
 
 from __future__ import annotations
@@ -18,14 +19,22 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 from flows.logs import escape_unencodable
 from ops.interrupt import Interrupted, interrupt_on_signals
-from ops.local_server import HOST, StackError
+from ops.local_server import HOST, LocalServer, StackError
 from ops.mongo_server import MongoServer
+from ops.qdrant_store import QdrantStoreServer
 from ops.rabbitmq_node import RabbitMQNode
+
+SERVERS: Final[Mapping[str, type[LocalServer]]] = {
+    "rabbitmq": RabbitMQNode,
+    "mongodb": MongoServer,
+    "qdrant": QdrantStoreServer,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m ops.stack",
         description="Run one private server in the foreground, until Ctrl-C.",
     )
-    parser.add_argument("server", choices=["rabbitmq", "mongodb"], help="the server to run")
+    parser.add_argument("server", choices=list(SERVERS), help="the server to run")
     parser.add_argument(
         "--data", type=Path, required=True, help="folder for everything that the server keeps"
     )
@@ -45,9 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     escape_unencodable()
     interrupt_on_signals()
-    node = (RabbitMQNode if options.server == "rabbitmq" else MongoServer)(
-        options.data, options.port
-    )
+    node = SERVERS[options.server](options.data, options.port)
     try:
         with node:
             print(f"{node.name} is up on {HOST}:{node.port}, data in {options.data}", flush=True)

@@ -158,7 +158,7 @@ def _store(settings: Settings, problems: list[str]) -> dict[str, Counts]:
                     for type_ in DOCUMENT_TYPES
                 },
             }
-    except StoreUnavailableError as error:
+    except (ConfigurationError, StoreUnavailableError) as error:
         problems.append(f"Qdrant: {error}")
     except (*STORE_ERRORS, OSError, ValueError) as error:
         problems.append(f"Qdrant cannot be read: {one_line(error)}")
@@ -183,7 +183,7 @@ def _models(settings: Settings) -> str:
     try:
         with open_reader(settings.qdrant) as client:
             counts = count_by_model(client, settings.qdrant.collections, DOCUMENT_TYPES)
-    except (StoreUnavailableError, *STORE_ERRORS, OSError, ValueError):
+    except (ConfigurationError, StoreUnavailableError, *STORE_ERRORS, OSError, ValueError):
         return _UNKNOWN
     return ", ".join(f"{model} {count:,}" for model, count in sorted(counts.items())) or _UNKNOWN
 

@@ -19,6 +19,7 @@ from pymongo.errors import PyMongoError
 
 from connectors.mongodb import pipeline_name
 from connectors.qdrant import QdrantSettings
+from connectors.qdrant.embedded import StoreFolder, stop
 from connectors.rabbitmq import RabbitMQSettings
 from ops.local_server import StackError
 from ops.mongo_server import MongoServer
@@ -185,8 +186,19 @@ def mongo_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def place(rabbitmq: RabbitMQSettings, mongo_uri: str, tmp_path: Path) -> Iterator[Place]:
     here = Place(mongo_uri, rabbitmq, uuid.uuid4().hex[:12], tmp_path)
     yield here
+    end_store(here)
     for name in (here.database.name, here.checkpoints.database.name):
         here.database.client.drop_database(name)
+
+
+def end_store(place: Place) -> None:
+    """End the server of the embedded store, which must have no user any more."""
+    folder = StoreFolder(place.folder / "qdrant")
+    if not folder.path.is_dir():
+        return
+    with folder.without_users() as unused:
+        stop(folder)
+    assert unused, "a client of the embedded store was left open"
 
 
 @pytest.fixture

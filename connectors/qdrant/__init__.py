@@ -1,7 +1,7 @@
 """Qdrant: clients for reading and writing, the store of the features flow, scans of its points."""
 
 from connectors.qdrant.answers import STORE_ERRORS, is_missing_collection, one_line
-from connectors.qdrant.client import QdrantSettings, open_client, open_patiently
+from connectors.qdrant.client import QdrantSettings, open_client, open_patiently, open_reader
 from connectors.qdrant.models_used import count_by_model
 from connectors.qdrant.names import (
     TOMBSTONES,
@@ -12,7 +12,6 @@ from connectors.qdrant.names import (
     vectors_of,
 )
 from connectors.qdrant.owner import Owner, check_owner
-from connectors.qdrant.reader import open_reader
 from connectors.qdrant.scan import ScannedPoint, estimated_points, points_of, scan_points
 from connectors.qdrant.scroll import scroll
 from connectors.qdrant.store import QdrantStore

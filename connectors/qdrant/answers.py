@@ -12,7 +12,6 @@ content is told by its text, and a text that is not known costs no document its 
 """
 
 import re
-import sqlite3
 from typing import Final
 
 import grpc
@@ -57,7 +56,7 @@ _REMEDIES: Final = {
     # Out of memory, free: 0, …; Resident memory usage is at 91% of total memory
     r"(?i)memory": "give the server more memory",
     # No space left on device: WAL buffer size exceeds available disk space
-    r"(?i)disk|no space left|I/O": "free space on its disk, or mend it",
+    r"(?i)disk|no space left|I/O|input/output": "free space on its disk, or mend it",
     # Write rate limit exceeded: Operation requires 128 tokens but only 3.0 were available.
     r"(?i)rate limit": "raise the rate limits of the collection",
     # Index required but not found for "model" of one of the following types: [keyword]. Help: …
@@ -80,13 +79,7 @@ _REMEDIES_BY_CODE: Final = {
 
 def is_away(error: BaseException) -> bool:
     """Whether an error is an absence: neither of the content nor of points that are gone."""
-    if isinstance(error, STORE_ERRORS):
-        return not (_is_content(error) or _is_gone(error))
-    # Errors that the embedded store meets; a ProgrammingError is a store that we have closed.
-    return isinstance(error, OSError) or (
-        isinstance(error, sqlite3.Error)
-        and not isinstance(error, sqlite3.ProgrammingError | sqlite3.DataError)
-    )
+    return isinstance(error, STORE_ERRORS) and not (_is_content(error) or _is_gone(error))
 
 
 def is_too_much(error: BaseException) -> bool:

@@ -1,8 +1,8 @@
 """Access to Qdrant: where it is, and a client of it."""
 
-import gc
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
 from typing import Any, Final
 from warnings import catch_warnings, simplefilter
@@ -10,9 +10,12 @@ from warnings import catch_warnings, simplefilter
 from qdrant_client import QdrantClient
 
 from connectors.patience import Patience
-from connectors.qdrant.answers import explain, is_away
+from connectors.qdrant.embedded import EmbeddedClient, StoreFolder
 from connectors.qdrant.names import Collections
-from models.errors import ConfigurationError
+from models.errors import StoreUnavailableError
+
+READER_TIMEOUT_S: Final = 10
+"""How long a call of a reading command may take."""
 
 # gRPC would wait up to two minutes before it tries a server that was away again, and would wait
 # for ever for an answer from one that vanished without a word.
@@ -43,60 +46,51 @@ class QdrantSettings:
         return Collections(self.prefix)
 
 
-def open_client(settings: QdrantSettings) -> QdrantClient:
-    """A client for reading and writing.
+def open_client(settings: QdrantSettings, timeout: int = 60) -> QdrantClient:
+    """A client for reading and writing, by gRPC.
 
-    :raises ConfigurationError: the embedded store is in use by another process, or has no folder
-    """
-    if settings.url:
-        return open_server(settings, timeout=60)
-    with catch_warnings():
-        simplefilter("ignore")
-        try:
-            settings.path.mkdir(parents=True, exist_ok=True)
-            return QdrantClient(path=str(settings.path), force_disable_check_same_thread=True)
-        except RuntimeError as error:
-            raise ConfigurationError(
-                f"QDRANT_PATH {settings.path} is in use by another process: stop it, or set "
-                "QDRANT_URL to share a server"
-            ) from error
-        except (PermissionError, FileExistsError, NotADirectoryError) as error:
-            raise ConfigurationError(
-                f"QDRANT_PATH {settings.path} cannot be used: {error}: set another folder"
-            ) from error
-
-
-def open_patiently(settings: QdrantSettings) -> QdrantClient:
-    """The same for a flow, which waits for a disk that is full, broken or locked."""
-    tries = count()
-
-    def away(error: BaseException) -> bool:
-        return not settings.url and is_away(error)
-
-    def open_() -> QdrantClient:
-        if next(tries):
-            gc.collect()  # a try that failed has left files open, in a circle of objects
-        return open_client(settings)
-
-    return Patience("Qdrant", away, explain=explain).call(open_)
-
-
-def open_server(settings: QdrantSettings, timeout: int) -> QdrantClient:
-    """A client of the server, by gRPC; nothing is sent before the first call.
+    A server is not contacted before the first call. That of the embedded store is started if
+    nobody has done so, and stays as long as a client of it is open.
 
     :param timeout: seconds that one call may take
+    :raises ConfigurationError: the folder of the embedded store cannot be used
+    :raises StoreUnavailableError: the embedded store does not start
     """
-    options: dict[str, Any] = dict(_CHANNEL)
-    if settings.ca_file:
-        options["root_certificates"] = Path(settings.ca_file).read_bytes()
+    options: dict[str, Any] = {
+        "prefer_grpc": True, "check_compatibility": False, "timeout": timeout,
+        "grpc_options": dict(_CHANNEL),
+    }  # fmt: skip
     with catch_warnings():
         simplefilter("ignore")  # of a key over plain http, which is the operator's decision
+        if not settings.url:
+            return EmbeddedClient(StoreFolder(settings.path), **options)
+        if settings.ca_file:
+            options["grpc_options"]["root_certificates"] = Path(settings.ca_file).read_bytes()
         return QdrantClient(
             url=settings.url,
             grpc_port=settings.grpc_port,
-            grpc_options=options,
             api_key=settings.api_key or None,
-            prefer_grpc=True,
-            check_compatibility=False,
-            timeout=timeout,
+            **options,
         )
+
+
+def open_patiently(settings: QdrantSettings) -> QdrantClient:
+    """The same for a flow, which waits for an embedded store that does not start."""
+
+    def away(error: BaseException) -> bool:
+        return isinstance(error, StoreUnavailableError)
+
+    return Patience("Qdrant", away).call(lambda: open_client(settings))
+
+
+@contextmanager
+def open_reader(settings: QdrantSettings) -> Iterator[QdrantClient]:
+    """Yield a client for a command that reads, and close it.
+
+    :raises ConfigurationError: the folder of the embedded store cannot be used
+    :raises StoreUnavailableError: nothing has been stored yet, or the embedded store does not start
+    """
+    if not settings.url and not settings.path.is_dir():
+        raise StoreUnavailableError(f"nothing stored yet: there is no folder {settings.path}")
+    with closing(open_client(settings, READER_TIMEOUT_S)) as client:
+        yield client

@@ -1,6 +1,5 @@
 """Requests to a store that wait as long as it is away, and fit into what it takes."""
 
-import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
@@ -31,7 +30,7 @@ class PatientClient:
 
     Writes return when they are applied.
 
-    :param client: of a server or of the embedded store
+    :param client: of a server, of the embedded store or of one in memory
     :raises ContentRefusedError: by each method, for what no server takes
     :raises PointsGoneError: by each method, for updates of points that do not exist
     """
@@ -39,8 +38,7 @@ class PatientClient:
     def __init__(self, client: QdrantClient) -> None:
         self._client = client
         self._patience = Patience("Qdrant", is_away, explain=explain)
-        # The embedded store is a single SQLite connection and plain lists. A caller holds it, too,
-        # where a write goes by what was read.
+        # A caller holds it, too, where a write goes by what was read.
         self.lock = threading.RLock()
 
     def call(self, request: Callable[[QdrantClient], T]) -> T:
@@ -51,9 +49,9 @@ class PatientClient:
 
         try:
             return self._patience.call(once)
-        except (*STORE_ERRORS, UnicodeError, sqlite3.DataError) as error:
+        except (*STORE_ERRORS, UnicodeError) as error:
             raise translated(error) from error
-        except KeyError as error:  # how the embedded store says it
+        except KeyError as error:  # how qdrant-client's store in memory says it
             raise PointsGoneError(str(error)) from error
 
     def attempt(self, request: Callable[[QdrantClient], T]) -> T:

@@ -79,7 +79,7 @@ def create(ask: Ask, collection: str, vectors: Mapping[str, q.VectorParams]) -> 
 def _ensure_indexes(ask: Ask, collection: str, info: q.CollectionInfo, fields: Indexes) -> None:
     have = {field: index.data_type for field, index in info.payload_schema.items()}
     with catch_warnings():
-        simplefilter("ignore")  # of the embedded store, which has no indexes
+        simplefilter("ignore")  # of a store in memory, which has no indexes
         for field, type_ in fields.items():
             if have.get(field) != type_:
                 ask(methodcaller("create_payload_index", collection, field, type_, wait=True))

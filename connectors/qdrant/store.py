@@ -35,7 +35,7 @@ class QdrantStore:
 
     Thread-safe. Every write waits until it is applied; a server that is away is waited for.
 
-    :param client: of a server or of the embedded store
+    :param client: of a server, of the embedded store or of one in memory
     :param types: the document types
     :param collections: their names
     """

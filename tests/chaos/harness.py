@@ -1,7 +1,9 @@
 """A load of writes, flows as real processes, and a killer among them."""
 
 import contextlib
+import os
 import random
+import signal
 import subprocess
 import sys
 import threading
@@ -9,12 +11,14 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pika
 from bson import ObjectId
 from pymongo.errors import AutoReconnect, DuplicateKeyError
 
+from connectors.qdrant.embedded import StoreFolder
 from connectors.rabbitmq import dead_letter_queue
 from ops.local_server import free_port
 from tests.conftest import Place
@@ -129,7 +133,7 @@ class Flows:
     :param workers: `-w` of the features flow
     :param bare: no `-s 1`: epochs of ten seconds
     :param capture_processes: processes of the capture flow, as one Bytewax cluster
-    :param features_processes: the same of the features flow; needs a Qdrant server
+    :param features_processes: the same of the features flow
     :param standby: the processes of the features flow are no cluster: each may take over any queue
     :param capture_standby: those of the capture flow are none either: one owns the pipeline
     """
@@ -193,9 +197,11 @@ class Flows:
         processes may need a moment to find out: that moment they have, then they are killed too.
         """
         if name == "qdrant":
-            assert self.place.server is not None
-            self.place.server.kill()
             self.kills[name] += 1
+            if self.place.server is None:
+                kill_store(self.place.qdrant.path)  # its users start it again
+                return
+            self.place.server.kill()
             time.sleep(self.chance.uniform(0, 1))
             self.place.server.start()
             return
@@ -307,6 +313,31 @@ def settle(place: Place, flows: Flows, timeout: float) -> list[str]:
             break
         time.sleep(0.5)
     return left
+
+
+def kill_store(path: Path, within: float = 60) -> int:
+    """SIGKILL the server of an embedded store, which is running or about to; its process id."""
+    folder, deadline = StoreFolder(path), time.monotonic() + within
+    while True:
+        address = folder.address()
+        if address is not None and folder.is_served():
+            with contextlib.suppress(ProcessLookupError):  # the file is of one killed before
+                os.kill(address.pid, signal.SIGKILL)
+                break
+        assert time.monotonic() < deadline, "nobody serves the embedded store"
+        time.sleep(0.02)
+    while not ended(address.pid):
+        assert time.monotonic() < deadline, "it survived SIGKILL"
+        time.sleep(0.002)
+    return address.pid
+
+
+def ended(pid: int) -> bool:
+    """Whether a process is gone, but for an entry that its parent has not taken yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
 
 
 def queue_depth(place: Place, queue: str) -> int:

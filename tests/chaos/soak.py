@@ -13,7 +13,6 @@ import time
 import uuid
 from collections import Counter
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,7 @@ from flows.logs import escape_unencodable
 from ops.mongo_server import MongoServer
 from ops.rabbitmq_node import RabbitMQNode
 from tests.chaos.harness import Flows, Outcome, kill_round
-from tests.conftest import Place
-from tests.qdrant_server import QdrantServer
+from tests.conftest import Place, end_store
 
 ARRANGEMENTS: list[dict[str, Any]] = [
     {},
@@ -84,16 +82,12 @@ def main() -> int:
 
 
 def _round(place: Place, arrangement: dict[str, Any], seed: int, kills: int) -> Outcome:
-    """One arrangement; several processes of the features flow share a server, killed as well."""
+    """One arrangement; all processes of the features flow share a store, killed as well."""
     flows = {key.replace(" ", "_"): value for key, value in arrangement.items()}
     with ExitStack() as stack:
-        victims = ["cdc", "features"]
-        if "features_processes" in flows:
-            server = stack.enter_context(QdrantServer(place.folder / "qdrant-server"))
-            place = replace(place, server=server)
-            victims.append("qdrant")
-        chance = random.Random(seed)
-        running = Flows(place, **flows, chance=chance)
+        stack.callback(end_store, place)
+        running = Flows(place, **flows, chance=random.Random(seed))
+        victims = ["cdc", "features", "qdrant"]
         return kill_round(place, running, seed, kills=kills, victims=victims)
 
 
@@ -119,10 +113,9 @@ def _report(table: str, arguments: argparse.Namespace) -> str:
     return f"""# Soak
 
 Made by `python -m tests.chaos.soak {given}`.
-A kill is a SIGKILL that was confirmed by the exit code -9. Either flow is killed; if two
-processes of the features flow share a Qdrant server (Qdrant's storage engine as a gRPC
-server, see `tests/qdrant_server.py`), that server is killed as well. Points are counted
-once all changes have arrived. Lost: a fresh sync has the point, and the store does not.
+A kill is a SIGKILL after which the process was seen to be gone. Victims are both flows and
+the server of the embedded store, which all processes of the features flow share. Points are
+counted once all changes have arrived. Lost: a fresh sync has the point, and the store does not.
 Stale: its payload or vector differs. Resurrected: MongoDB does not have its document.
 Duplicated: a document has more points than a fresh sync gives it.
 

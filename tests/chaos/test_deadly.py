@@ -2,6 +2,7 @@
 
 import json
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -88,8 +89,16 @@ def stored_by(place: Place) -> set[str]:
 
 
 def children_of(parent: int) -> list[str]:
+    """The processes that work on texts; the server of the embedded store is a child, too."""
     tasks = Path(f"/proc/{parent}/task").iterdir()
-    return [child for task in tasks for child in (task / "children").read_text().split()]
+    children = [child for task in tasks for child in (task / "children").read_text().split()]
+    return [child for child in children if not is_store(child)]
+
+
+def is_store(pid: str) -> bool:
+    with suppress(OSError):
+        return b"connectors.qdrant.embedded" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return True  # it has ended
 
 
 def stored(place: Place) -> set[str]:

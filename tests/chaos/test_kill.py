@@ -15,7 +15,8 @@ from tests.conftest import Place
         ({"recovery": True}, ("features",)),
         ({}, ("cdc",)),
         ({"recovery": True}, ("cdc",)),
-        ({"bare": True}, ("cdc", "features")),
+        ({}, ("qdrant",)),
+        ({"bare": True}, ("cdc", "features", "qdrant")),
         ({"partitions": 4, "workers": 2}, ("cdc", "features")),
         ({"partitions": 4, "capture_processes": 2}, ("cdc", "features")),
         ({"capture_processes": 2, "capture_standby": True}, ("cdc",)),
@@ -30,10 +31,10 @@ def test_kill_under_load(place: Place, flows: dict[str, Any], victims: tuple[str
 
 
 @pytest.mark.parametrize("standby", [False, True], ids=["cluster", "standby"])
-def test_kill_one_of_two_features_processes(served: Place, standby: bool) -> None:
-    """Both write to one Qdrant server."""
-    flows = Flows(served, partitions=4, features_processes=2, standby=standby)
-    outcome = kill_round(served, flows, seed=12, kills=5, victims=("features", "qdrant"))
+def test_kill_one_of_two_features_processes(place: Place, standby: bool) -> None:
+    """Both write to one embedded store."""
+    flows = Flows(place, partitions=4, features_processes=2, standby=standby)
+    outcome = kill_round(place, flows, seed=12, kills=5, victims=("features", "qdrant"))
     assert flows.kills["features"]
     assert flows.kills["qdrant"]
     assert outcome.wrong == 0, outcome

@@ -122,11 +122,11 @@ def test_strict_mode_refuses_no_filter_and_every_index_serves_one(served: Place)
             ("chunks", UNPREFIXED.vectors(type_)),
             ("records", UNPREFIXED.cleaned(type_)),
         ):
-            of_a_type[kind] |= {file.name for file in data.glob(f"{name}/filtered/*")}
+            of_a_type[kind] |= {file.name for file in data.glob(f"filtered/{name}/*")}
     schema = indexes(UNPREFIXED, DOCUMENT_TYPES)
     assert of_a_type["chunks"] == set(schema[POSTS])
     assert of_a_type["records"] == set(schema[UNPREFIXED.cleaned("posts")])
-    tombstones = {file.name for file in data.glob("tombstones/filtered/*")}
+    tombstones = {file.name for file in data.glob("filtered/tombstones/*")}
     assert tombstones == set(schema[UNPREFIXED.tombstones])
     assert indexed(client) == {name: set(fields) for name, fields in schema.items()}
 

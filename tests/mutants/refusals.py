@@ -114,8 +114,8 @@ REFUSALS = [
         "limits-of-the-store-are-refusals",
         _WAITING,
         ANSWERS,
-        "        return not (_is_content(error) or _is_gone(error))\n",
-        "        return _code(error) in (None, grpc.StatusCode.UNAVAILABLE)\n",
+        "    return isinstance(error, STORE_ERRORS) and not (_is_content(error) or _is_gone(error))\n",
+        "    return _code(error) in (None, grpc.StatusCode.UNAVAILABLE)\n",
         "tests/unit/test_answers.py",
     ),
     Mutant(
@@ -130,8 +130,8 @@ REFUSALS = [
         "a-full-disk-is-content",
         _WAITING,
         ANSWERS,
-        "        isinstance(error, sqlite3.Error)\n",
-        "        isinstance(error, sqlite3.NotSupportedError)\n",
+        "    return refused and bool(_TOO_LARGE.search(text) or _MALFORMED.search(text))\n",
+        "    return bool(re.search('larger|Validation|413|UUID|disk', text)) or 'o space' in text\n",
         "tests/unit/test_answers.py",
     ),
     Mutant(

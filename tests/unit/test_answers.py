@@ -4,11 +4,8 @@ The texts are those of Qdrant's source (lib/collection/src/operations, lib/stora
 library and of SQLite.
 """
 
-import gc
 import logging
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +15,6 @@ from qdrant_client import QdrantClient
 from qdrant_client import models as q
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
-from qdrant_client.local.persistence import CollectionPersistence
 
 from connectors.qdrant import QdrantSettings, QdrantStore, open_patiently
 from connectors.qdrant.answers import explain, is_away, is_missing_collection, translated
@@ -87,11 +83,11 @@ LIMITS = [
     Answer(INVALID, "Wrong input: InvalidArgument"),
     Answer(INVALID, "Wrong input: Vector dimension error: expected dim: 8, got 384"),
     Answer(INVALID, "something that no version says today"),
-    sqlite3.OperationalError("database or disk is full"),
-    sqlite3.OperationalError("disk I/O error"),
-    sqlite3.OperationalError("database is locked"),
-    sqlite3.OperationalError("attempt to write a readonly database"),
-    OSError(28, "No space left on device"),
+    Answer(
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        "No space left on device: less than 64 MB are free on the disk of the store",
+    ),
+    Answer(grpc.StatusCode.INTERNAL, "Service internal error: Input/output error (os error 5)"),
 ]
 AWAY = [
     Answer(grpc.StatusCode.UNAVAILABLE, "failed to connect to all addresses"),
@@ -99,8 +95,6 @@ AWAY = [
     Answer(grpc.StatusCode.UNKNOWN, "Stream removed"),
     UnexpectedResponse(503, "Service Unavailable", b"", None),  # type: ignore[arg-type]
     ResponseHandlingException(ConnectionRefusedError("refused")),
-    ConnectionError("reset"),
-    sqlite3.DatabaseError("file is not a database"),
 ]
 CONTENT = [
     Answer(grpc.StatusCode.RESOURCE_EXHAUSTED, "Received message larger than max (33555077 vs. 4)"),
@@ -319,94 +313,6 @@ def test_the_size_of_a_point_follows_its_vector() -> None:
     text = "x" * (MAX_POINT_BYTES - 1024)
     with pytest.raises(ContentRefusedError, match="larger than a Qdrant server takes"):
         size_of_point(q.PointStruct(id=1, vector={"dense": [0.5] * 384}, payload={"a": text}))
-
-
-def test_a_full_disk_under_the_embedded_store_makes_no_dead_letters(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A limit on the pages of a file is SQLite's own "database or disk is full"."""
-    with closing(QdrantClient(path=str(tmp_path))) as client:
-        world = World(client)
-        local: Any = client._client
-        chunks = local.collections["vector_posts"].storage.storage
-        chunks.execute("PRAGMA max_page_count = 4")
-        tries: list[float] = []
-
-        def sleep(seconds: float) -> None:
-            tries.append(seconds)
-            if len(tries) == 5:
-                chunks.execute("PRAGMA max_page_count = 1000000")
-
-        monkeypatch.setattr("connectors.patience.time.sleep", sleep)
-        words = [f"word{number}" for number in range(100)]
-        with caplog.at_level(logging.WARNING, "connectors"):
-            assert world.apply(change(" ".join(words), 1)) == ["upserted"]
-        assert len(tries) == 5
-        assert world.words() == words
-    said = [record.getMessage() for record in caplog.records]
-    assert said[0] == (
-        "Qdrant refuses, waiting: database or disk is full (free space on its disk, or mend it)"
-    )
-    assert len(said) == 2
-    with closing(QdrantClient(path=str(tmp_path))) as client:
-        assert client.count("vector_posts").count == 100
-
-
-def test_a_sick_disk_at_the_start_is_waited_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    settings = QdrantSettings(path=tmp_path)
-    with closing(open_patiently(settings)) as client:
-        World(client).apply(change("a", 1))
-    errors = [sqlite3.OperationalError("database is locked"), OSError(5, "Input/output error")]
-    left, well = list(errors), CollectionPersistence._ensure_table
-
-    def ensure_table(storage: CollectionPersistence) -> None:
-        if left:
-            raise left.pop()
-        well(storage)
-
-    monkeypatch.setattr(CollectionPersistence, "_ensure_table", ensure_table)
-    caplog.set_level(logging.WARNING, "connectors")
-    with closing(open_patiently(settings)) as client:
-        assert client.count("vector_posts").count == 1
-    said = [record.getMessage() for record in caplog.records]
-    assert "Input/output error" in said[0]
-    assert said[1] == "Qdrant refuses, waiting: database is locked (unlock it for writing)"
-    assert said[2].startswith("Qdrant is back")
-
-
-@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts files as Linux shows them")
-def test_waiting_for_a_sick_disk_leaves_no_files_open(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each try left five, and after 17 minutes there were too many."""
-    settings, files = QdrantSettings(path=tmp_path), Path("/proc/self/fd")
-    with closing(open_patiently(settings)) as client:
-        World(client)
-    opened, well, most = 0, CollectionPersistence._ensure_table, 0
-
-    def ensure_table(storage: CollectionPersistence) -> None:
-        nonlocal opened
-        opened += 1
-        if opened % 5 == 0 and opened <= 100:
-            raise sqlite3.OperationalError("disk I/O error")
-        well(storage)
-
-    def sleep(_seconds: float) -> None:
-        nonlocal most
-        most = max(most, len(list(files.iterdir())))
-
-    monkeypatch.setattr(CollectionPersistence, "_ensure_table", ensure_table)
-    monkeypatch.setattr("connectors.patience.time.sleep", sleep)
-    before = len(list(files.iterdir()))
-    gc.disable()
-    try:
-        open_patiently(settings).close()
-    finally:
-        gc.enable()
-    assert opened > 100
-    assert most < before + 20
 
 
 def test_a_folder_that_cannot_be_one_is_a_mistake_and_not_waited_for(tmp_path: Path) -> None:

@@ -1,9 +1,6 @@
 """Several deployments on one store."""
 
-import json
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from qdrant_client import QdrantClient
@@ -122,21 +119,19 @@ def test_two_owners_never_have_one_name() -> None:
     assert Owner("q" * 300, "/", "a").as_name() != Owner("q" * 300, "/", "b").as_name()
 
 
-def test_the_features_flow_refuses_a_foreign_store_before_it_writes(tmp_path: Path) -> None:
+def test_the_features_flow_refuses_a_foreign_store_before_it_writes(
+    client: QdrantClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def store_of(queue: str) -> ModelAndStore:
-        environment = {"QDRANT_PATH": str(tmp_path), "RABBITMQ_QUEUE_NAME": queue}
+        environment = {"RABBITMQ_QUEUE_NAME": queue}
         return ModelAndStore(Settings.from_env(environment), HashingEmbedder(), InThisProcess())
 
+    monkeypatch.setattr("flows.features.open_patiently", lambda _settings: client)
     ours = store_of("default")
     ours.load()
-    ours.close()
     for name in ("cleaned_posts", "tombstones"):
-        shutil.rmtree(tmp_path / "collection" / name)
-    meta = json.loads((tmp_path / "meta.json").read_text())
-    meta["collections"] = {"owner": meta["collections"]["owner"]}
-    (tmp_path / "meta.json").write_text(json.dumps(meta))
+        client.delete_collection(name)
     theirs = store_of("other")
     with pytest.raises(ConfigurationError, match="queue default, not to the"):
         theirs.load()
-    theirs.close()
-    assert list(json.loads((tmp_path / "meta.json").read_text())["collections"]) == ["owner"]
+    assert not client.collection_exists("cleaned_posts")

@@ -1,11 +1,6 @@
 import hashlib
 import io
 import json
-import shutil
-import signal
-import subprocess
-import sys
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, nullcontext
 from pathlib import Path
@@ -31,16 +26,6 @@ from retrieval.hits import Context, Hit, Neighbour, Place
 DIMENSION = 64
 CLOSED_PORT = 1
 
-# A page cache of one page is written out in the middle of the transaction.
-KILLED_WRITER = """
-import os, signal, sqlite3, sys
-database = sqlite3.connect(sys.argv[1])
-database.execute("PRAGMA cache_size = 1")
-for number in range(100):
-    database.execute("INSERT INTO points VALUES (?, ?)", (str(number), bytes(10_000)))
-os.kill(os.getpid(), signal.SIGKILL)
-"""
-
 
 class HashingEmbedder:
     """Texts that share words are near each other."""
@@ -57,18 +42,6 @@ class HashingEmbedder:
                 row[hashlib.sha256(word.encode()).digest()[0] % DIMENSION] += 1
         rows /= np.linalg.norm(rows, axis=1, keepdims=True)
         return rows
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "qdrant"
-
-
-@pytest.fixture
-def writer(folder: Path) -> Iterator[QdrantClient]:
-    """A store that is open, and so locked, while the test reads it."""
-    with closing(QdrantClient(path=str(folder), force_disable_check_same_thread=True)) as client:
-        yield client
 
 
 def create(client: QdrantClient, type_: str) -> None:
@@ -125,69 +98,6 @@ class Watched:
 
 
 class TestOpenReader:
-    def test_sees_the_last_write_of_a_store_that_is_locked(
-        self, folder: Path, writer: QdrantClient
-    ) -> None:
-        create(writer, "posts")
-        put(writer, "posts", 1, "ships sail")
-        with open_reader(QdrantSettings(path=folder)) as reader:
-            assert reader.count("vector_posts").count == 1
-            put(writer, "posts", 2, "ships sink")
-            assert reader.count("vector_posts").count == 1
-        with open_reader(QdrantSettings(path=folder)) as reader:
-            assert reader.count("vector_posts").count == 2
-
-    def test_leaves_the_original_as_it_was(self, folder: Path, writer: QdrantClient) -> None:
-        create(writer, "posts")
-        before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-        with open_reader(QdrantSettings(path=folder)) as reader:
-            copy = Path(reader._client.location)  # type: ignore[attr-defined]
-            create(reader, "articles")
-        assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
-        assert not copy.exists()
-
-    def test_can_read_while_collections_and_points_are_added(
-        self, folder: Path, writer: QdrantClient
-    ) -> None:
-        create(writer, "posts")
-        put(writer, "posts", 0, "first")
-        ended = threading.Event()
-
-        def write() -> None:
-            for number in range(1, 150):
-                put(writer, "posts", number, f"word{number}")
-                if number % 15 == 0:
-                    create(writer, f"type{number}")
-            ended.set()
-
-        thread = threading.Thread(target=write)
-        thread.start()
-        counts = []
-        while not ended.is_set():
-            with open_reader(QdrantSettings(path=folder)) as reader:
-                counts.append(reader.count("vector_posts").count)
-        thread.join()
-        assert counts == sorted(counts)
-        with open_reader(QdrantSettings(path=folder)) as reader:
-            assert reader.count("vector_posts").count == 150
-            assert len(reader.get_collections().collections) == 20
-
-    def test_waits_for_a_store_that_is_being_created(self, tmp_path: Path) -> None:
-        made, folder = tmp_path / "made", tmp_path / "qdrant"
-        with closing(QdrantClient(path=str(made))) as client:
-            create(client, "posts")
-        folder.mkdir()
-        (folder / "meta.json").write_text('{"collections": {"vector_po')
-
-        def complete() -> None:
-            shutil.copytree(made, folder, dirs_exist_ok=True)
-
-        timer = threading.Timer(0.2, complete)
-        timer.start()
-        with open_reader(QdrantSettings(path=folder)) as reader:
-            assert reader.collection_exists("vector_posts")
-        timer.join()
-
     def test_of_a_missing_folder_says_that_nothing_is_stored(self, tmp_path: Path) -> None:
         with (
             pytest.raises(StoreUnavailableError, match="nothing stored yet"),
@@ -195,26 +105,6 @@ class TestOpenReader:
         ):
             pass
         assert not (tmp_path / "none").exists()
-
-    def test_of_an_empty_folder_says_that_nothing_is_stored(self, tmp_path: Path) -> None:
-        with (
-            pytest.raises(StoreUnavailableError, match="nothing stored yet"),
-            open_reader(QdrantSettings(path=tmp_path)),
-        ):
-            pass
-        assert not list(tmp_path.iterdir())
-
-    def test_recovers_what_a_killed_writer_left_half_done(
-        self, folder: Path, writer: QdrantClient
-    ) -> None:
-        create(writer, "posts")
-        put(writer, "posts", 1, "ships sail")
-        storage = folder / "collection" / "vector_posts" / "storage.sqlite"
-        killed = subprocess.run([sys.executable, "-c", KILLED_WRITER, str(storage)], check=False)
-        assert killed.returncode == -signal.SIGKILL
-        assert storage.with_name("storage.sqlite-journal").stat().st_size > 0
-        with open_reader(QdrantSettings(path=folder)) as reader:
-            assert reader.count("vector_posts").count == 1
 
 
 class TestSearch:
