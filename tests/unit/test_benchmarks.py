@@ -20,6 +20,8 @@ ROWS = {
     "freshness_p50_ms", "freshness_p99_ms", "backlog_memory_mb", "idle_vs_bare_bytewax",
     "idle_cpu_percent",
     "scaling_10x", "cluster_vs_encode", "startup_s", "reconcile_bytes_per_document",
+    "store_upserts_vs_local_mode", "search_vs_local_mode", "search_vs_engine", "search_ms",
+    "reopen_s",
     "chunks_ndcg_vs_splitter", "chunks_per_edit_vs_splitter",
     *(
         f"peer_{tool}_{what}"
