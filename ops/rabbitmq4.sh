@@ -60,12 +60,14 @@ make_root() {
 }
 
 # Commands of the root's broker for this machine's PATH. They keep their process id: a test that
-# kills one kills the server.
+# kills one kills the server. They keep their working directory too, which chroot would not: a node
+# finds its files through it.
 make_commands() {
   mkdir -p "$root.bin"
-  for command in "$(broker)/sbin/rabbitmq-server" "$(ls "$root"/usr/lib/erlang/erts-*/bin/epmd)"; do
-    printf '#!/bin/sh\nexec chroot "%s" "%s" "$@"\n' "$root" "${command#"$root"}" \
-      >"$root.bin/${command##*/}"
+  for command in "$(broker)/sbin/rabbitmq-server" "$(broker)/sbin/rabbitmqctl" \
+    "$(ls "$root"/usr/lib/erlang/erts-*/bin/epmd)"; do
+    printf '#!/bin/sh\nexec chroot "%s" env --chdir="$PWD" "%s" "$@"\n' \
+      "$root" "${command#"$root"}" >"$root.bin/${command##*/}"
     chmod 755 "$root.bin/${command##*/}"
   done
 }
