@@ -1,6 +1,7 @@
 """The local stack in the foreground: `make dev`.
 
-1. start MongoDB and RabbitMQ, where the settings name servers of this machine, and both flows
+1. start MongoDB, RabbitMQ and the embedded store, where the settings name servers of this machine,
+   and both flows
 2. show what the flows log, until a signal, or until one of them ends
 3. let the flows finish what is in flight, then stop the servers
 
@@ -19,6 +20,7 @@ from typing import Final
 
 from pymongo.uri_parser import parse_uri
 
+from connectors.qdrant.embedded import StoreFolder, stop_unless_used
 from flows.logs import escape_unencodable
 from flows.settings import Settings
 from models.errors import ConfigurationError
@@ -27,6 +29,7 @@ from ops.flow_process import ROOT, FlowEndedError, FlowProcesses
 from ops.interrupt import Interrupted, interrupt_on_signals
 from ops.local_server import HOST, LocalServer, StackError
 from ops.mongo_server import MongoServer
+from ops.qdrant_store import QdrantStoreServer
 from ops.rabbitmq_node import RabbitMQNode
 
 FLOWS: Final = {"cdc": "flows.cdc", "features": "flows.features"}
@@ -97,6 +100,11 @@ def _servers(settings: Settings, data: Path) -> Iterator[LocalServer]:
     broker = settings.rabbitmq
     if broker.host in _THIS_MACHINE and broker.username == "guest" and not broker.tls:
         yield RabbitMQNode(data / "rabbitmq", broker.port)
+    if not settings.qdrant.url:
+        store = StoreFolder(settings.qdrant.path)
+        stop_unless_used(store)  # a search may have started it a moment ago
+        if not store.is_served():
+            yield QdrantStoreServer(settings.qdrant.path)
 
 
 def _watch(

@@ -14,9 +14,16 @@ from ops.local_server import LocalServer
 
 
 class QdrantStoreServer(LocalServer):
-    """Qdrant's engine behind its gRPC services; its folder is what `QDRANT_PATH` names."""
+    """Qdrant's engine behind its gRPC services; its folder is what `QDRANT_PATH` names.
+
+    :raises ConfigurationError: the folder is of another version, or of something else
+    """
 
     name: ClassVar[str] = "qdrant"
+
+    def __init__(self, data_dir: Path, port: int | None = None) -> None:
+        StoreFolder(data_dir).prepare()
+        super().__init__(data_dir, port)
 
     def _launch(self) -> subprocess.Popen[bytes]:
         command: list[str | Path] = [sys.executable, "-m", "connectors.qdrant.embedded"]

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Final
 
 from flows.logs import escape_unencodable
+from models.errors import ConfigurationError
 from ops.interrupt import Interrupted, interrupt_on_signals
 from ops.local_server import HOST, LocalServer, StackError
 from ops.mongo_server import MongoServer
@@ -54,8 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     escape_unencodable()
     interrupt_on_signals()
-    node = SERVERS[options.server](options.data, options.port)
     try:
+        node = SERVERS[options.server](options.data, options.port)
         with node:
             print(f"{node.name} is up on {HOST}:{node.port}, data in {options.data}", flush=True)
             while node.running:
@@ -64,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 1
     except Interrupted:
         return 0
-    except StackError as error:
+    except (ConfigurationError, StackError) as error:
         print(error, file=sys.stderr)
         return 1
 

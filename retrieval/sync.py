@@ -3,6 +3,9 @@
 The expectation is made of the flow's own pure steps and `models.fresh`. Whatever an incremental
 sync with crashes has left in the real store must equal that, but for `version`, `ordinal` and
 `indexed_at`.
+
+Both sides are held in memory whole, so this is for tests and the demo, up to some ten thousand
+documents. `flows.reconcile` compares any number of them.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -148,18 +148,20 @@ def _is(process: Path, command: bytes, environment: bytes) -> bool:
 @pytest.mark.parametrize(
     ("variables", "started"),
     [
-        ({}, ["mongodb", "rabbitmq"]),
-        ({"RABBITMQ_HOST": "broker.example"}, ["mongodb"]),
-        ({"RABBITMQ_DEFAULT_USERNAME": "me"}, ["mongodb"]),
-        ({"MONGO_DATABASE_HOST": "mongodb://db.example:1"}, ["rabbitmq"]),
-        ({"MONGO_DATABASE_HOST": "mongodb://me:pw@127.0.0.1:30001"}, ["rabbitmq"]),
-        ({"MONGO_DATABASE_HOST": "mongodb://127.0.0.1:1,127.0.0.1:2"}, ["rabbitmq"]),
+        ({}, ["mongodb", "rabbitmq", "qdrant"]),
+        ({"QDRANT_URL": "http://db.example:6333"}, ["mongodb", "rabbitmq"]),
+        ({"RABBITMQ_HOST": "broker.example"}, ["mongodb", "qdrant"]),
+        ({"RABBITMQ_DEFAULT_USERNAME": "me"}, ["mongodb", "qdrant"]),
+        ({"MONGO_DATABASE_HOST": "mongodb://db.example:1"}, ["rabbitmq", "qdrant"]),
+        ({"MONGO_DATABASE_HOST": "mongodb://me:pw@127.0.0.1:30001"}, ["rabbitmq", "qdrant"]),
+        ({"MONGO_DATABASE_HOST": "mongodb://127.0.0.1:1,127.0.0.1:2"}, ["rabbitmq", "qdrant"]),
     ],
 )
 def test_only_servers_that_the_settings_expect_here_are_started(
     variables: dict[str, str], started: list[str], tmp_path: Path
 ) -> None:
-    servers = dev._servers(Settings.from_env(variables), tmp_path)
+    settings = Settings.from_env({"QDRANT_PATH": str(tmp_path / "qdrant"), **variables})
+    servers = dev._servers(settings, tmp_path)
     assert [server.name for server in servers] == started
 
 

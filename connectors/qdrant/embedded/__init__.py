@@ -2,6 +2,6 @@
 
 from connectors.qdrant.embedded.client import EmbeddedClient
 from connectors.qdrant.embedded.folder import Address, StoreFolder
-from connectors.qdrant.embedded.launch import stop
+from connectors.qdrant.embedded.launch import stop, stop_unless_used
 
-__all__ = ["Address", "EmbeddedClient", "StoreFolder", "stop"]
+__all__ = ["Address", "EmbeddedClient", "StoreFolder", "stop", "stop_unless_used"]

@@ -80,6 +80,19 @@ def stop(folder: StoreFolder) -> None:
         time.sleep(_POLL_S)
 
 
+def stop_unless_used(folder: StoreFolder) -> None:
+    """The same, if nobody uses the store, or ceases to within two seconds."""
+    deadline = time.monotonic() + 2  # the helpers of a process that was killed outlive it a little
+    while folder.path.is_dir():
+        with folder.without_users() as unused:
+            if unused:
+                stop(folder)
+                return
+        if time.monotonic() > deadline:
+            return
+        time.sleep(_POLL_S)
+
+
 def _start(folder: StoreFolder) -> "subprocess.Popen[bytes]":
     if folder.log.exists() and folder.log.stat().st_size > _LARGEST_LOG_BYTES:
         folder.log.unlink()
