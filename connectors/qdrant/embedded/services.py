@@ -342,7 +342,8 @@ def _vectors_of(point: Any) -> Iterator[tuple[str, Any]]:
     if kind != "vectors":
         raise UnsupportedError("a vector without a name")
     for name, vector in point.vectors.vectors.vectors.items():
-        yield name, GrpcToRest.convert_vector(vector)
+        plain = vector.dense.data if vector.HasField("dense") else ()
+        yield name, list(plain) if plain else GrpcToRest.convert_vector(vector)
 
 
 def _wanted(request: Any) -> tuple[Any, Any]:
