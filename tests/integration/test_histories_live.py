@@ -260,12 +260,20 @@ def test_a_rename_into_place_is_read_once(place: Place) -> None:
             seen.extend(partition.next_batch())
             time.sleep(0.02)
 
-    read(1)
+    deadline = time.monotonic() + 30
+    while not any(change.op == "insert" for change in seen):  # until the first scan is over
+        assert time.monotonic() < deadline
+        place.database.articles.insert_one({})
+        read(0.3)
     place.database.drafts.rename("posts")
+    while not any(change.collection == "posts" for change in seen):
+        assert time.monotonic() < deadline
+        read(0.3)
     read(2)
     assert source.finish()
     source.close()
-    assert [change.id for change in seen if change.op == "snapshot"] == [1]
+    rows = [change for change in seen if change.collection == "posts" and change.op == "snapshot"]
+    assert [row.id for row in rows] == [1]
 
 
 def test_what_was_not_acknowledged_comes_again_in_its_order(place: Place) -> None:

@@ -138,9 +138,9 @@ def test_an_event_that_an_old_server_cannot_send_is_read_without_its_document(
 def test_a_snapshot_may_take_longer_than_the_history_reaches(
     here: Place, strict: StricterMongoDB, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Rows take six seconds, a change stays for two and a half in the history."""
-    strict.history.window_s = 2.5
-    strict.lag.page_s = 0.4
+    """Rows take fifteen seconds, a change stays for six in the history."""
+    strict.history.window_s = 6
+    strict.lag.page_s = 1
     here.database.posts.insert_many([{"_id": i, "content": "x"} for i in range(7000)])
     done = threading.Event()
 
