@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -188,6 +189,21 @@ print(client.get_collections().collections); client.close()
     ]
     assert [starter.communicate(timeout=120)[0] for starter in starters] == ["[]\n"] * 4
     assert starts(path) == 1
+
+
+def test_a_new_folder_is_prepared_by_several_at_once(tmp_path: Path) -> None:
+    """Each took the half-written file of the others away, and ended with an error."""
+    for number in range(100):
+        folder, gate = StoreFolder(tmp_path / str(number)), threading.Barrier(4)
+
+        def prepare(folder: StoreFolder = folder, gate: threading.Barrier = gate) -> None:
+            gate.wait()
+            folder.prepare()
+
+        with ThreadPoolExecutor(4) as pool:
+            for done in [pool.submit(prepare) for _ in range(4)]:
+                done.result()
+        assert [file.name for file in folder.path.iterdir()] == ["format.json"]
 
 
 def test_a_stale_address_misleads_nobody(client: QdrantClient, path: Path) -> None:

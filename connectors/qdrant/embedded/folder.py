@@ -14,6 +14,7 @@ without a lock is what a killed server left, and nobody's life is guessed from a
 import fcntl
 import json
 import os
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -70,7 +71,7 @@ class StoreFolder:
             if not marker.exists():
                 if self.collections.exists():
                     raise self._foreign("no format.json")
-                _write(marker, json.dumps(FORMAT), 0o644)
+                _write(marker, json.dumps(FORMAT))
             elif (found := json.loads(marker.read_text())) != FORMAT:
                 raise self._foreign(f"the format {found}")
         except ValueError as error:
@@ -151,7 +152,7 @@ class StoreFolder:
 
     def announce(self, address: Address) -> None:
         """Say where the server is."""
-        _write(self.path / "server.json", json.dumps(asdict(address)), 0o600)
+        _write(self.path / "server.json", json.dumps(asdict(address)))
 
     def withdraw(self) -> None:
         """The server is about to end."""
@@ -173,11 +174,15 @@ class StoreFolder:
         )
 
 
-def _write(file: Path, text: str, mode: int) -> None:
-    begun = file.with_suffix(".begun")
-    begun.unlink(missing_ok=True)
-    with os.fdopen(os.open(begun, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as opened:
-        opened.write(text)
-        opened.flush()
-        os.fsync(opened.fileno())
-    begun.replace(file)
+def _write(file: Path, text: str) -> None:
+    """In one step, and for its owner's eyes only; several processes may do it at once."""
+    handle, begun = tempfile.mkstemp(dir=file.parent, prefix=f"{file.name}.")
+    try:
+        with os.fdopen(handle, "w") as opened:
+            opened.write(text)
+            opened.flush()
+            os.fsync(opened.fileno())
+        Path(begun).replace(file)
+    except BaseException:
+        Path(begun).unlink(missing_ok=True)
+        raise
