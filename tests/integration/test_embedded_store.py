@@ -18,11 +18,15 @@ import grpc
 import numpy as np
 import pytest
 from qdrant_client import QdrantClient
+from qdrant_client import grpc as wire
 from qdrant_client import models as q
+from qdrant_client.conversions.conversion import RestToGrpc
 
 from connectors.qdrant import QdrantSettings, QdrantStore, open_client, open_reader, vectors_of
 from connectors.qdrant.embedded import StoreFolder, stop
-from connectors.qdrant.embedded.collection import MIN_FREE_BYTES, Collection
+from connectors.qdrant.embedded.collection import MIN_FREE_BYTES, Collection, DiskFullError, Layout
+from connectors.qdrant.embedded.engine import EngineError, Point, Shard
+from connectors.qdrant.embedded.services import Services
 from connectors.qdrant.patient import PatientClient
 from models import DOCUMENT_TYPES
 from models.errors import ConfigurationError
@@ -410,45 +414,161 @@ def segments(path: Path) -> int:
     return int(told.stdout.split()[0])
 
 
-def test_a_copy_that_is_abandoned_midway_leaves_the_collection_as_it_was(tmp_path: Path) -> None:
-    """By an index that is made meanwhile, or by an error of what prepares it."""
-    collection = Collection.create(
-        tmp_path / "c", {"dense": q.VectorParams(size=2, distance=q.Distance.COSINE)}, {}
-    )
-    made = [(number, {"dense": [1.0, number]}, {"n": number}) for number in range(1, 500)]
-    collection.upsert([_point(*one) for one in made])
+@pytest.fixture
+def collection(tmp_path: Path) -> Iterator[Collection]:
+    sizes = {"dense": q.VectorParams(size=2, distance=q.Distance.COSINE)}
+    collection = Collection.create(tmp_path / "collection", Layout(sizes, {}))
+    collection.upsert([_point(n, {"dense": [1.0, n]}, {"n": n}) for n in range(1, 300)])
+    yield collection
+    collection.close()
 
-    def make_an_index(_: Path) -> None:
+
+def test_a_copy_that_is_abandoned_midway_leaves_the_collection_as_it_was(
+    collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By an index that is made meanwhile, or by an error."""
+    copy_all = collection._copy_all
+
+    def then_an_index(copy: Shard) -> bool:
+        copied = copy_all(copy)
         collection.index("n", "integer")
+        return copied
 
-    def fail(_: Path) -> None:
+    def then_an_error(copy: Shard) -> bool:
+        copy_all(copy)
         raise OSError(28, "No space left on device")
 
-    assert not collection.rewrite(make_an_index)
+    monkeypatch.setattr(collection, "_copy_all", then_an_index)
+    assert not collection.rewrite()
+    monkeypatch.setattr(collection, "_copy_all", then_an_error)
     with pytest.raises(OSError, match="No space"):
-        collection.rewrite(fail)
-    assert sorted(file.name for file in (tmp_path / "c").iterdir()) == ["1", "collection.json"]
+        collection.rewrite()
+    assert sorted(file.name for file in collection._folder.iterdir()) == ["1", "collection.json"]
+    assert collection.count() == 299
 
-    def change(_: Path) -> None:
+
+def test_what_changes_while_a_copy_is_made_is_in_it(
+    collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy_all = collection._copy_all
+
+    def then_changes(copy: Shard) -> bool:
+        copied = copy_all(copy)
         collection.delete([7])
         collection.upsert([_point(8, {"dense": [0.0, 1.0]}, {"n": -8})])
         collection.upsert([_point(1000, {"dense": [0.0, 1.0]}, {"n": 1000})])
+        return copied
 
-    assert collection.rewrite(change)
+    collection.index("n", "integer")
+    monkeypatch.setattr(collection, "_copy_all", then_changes)
+    assert collection.rewrite()
     found, _ = collection.scroll(None, 1000, None, True, True)
     assert {record.id: record.payload["n"] for record in found} == {
-        **{number: number for number in range(1, 500) if number != 7}, 8: -8, 1000: 1000,
+        **{number: number for number in range(1, 300) if number != 7}, 8: -8, 1000: 1000,
     }  # fmt: skip
     assert collection.indexes() == {"n": "integer"}
     collection.close()
-    again = Collection(tmp_path / "c")
-    assert again.count() == 499
+    again = Collection(collection._folder)
+    assert again.count() == 299
     again.close()
 
 
-def _point(id_: int, vectors: dict[str, Any], payload: dict[str, Any]) -> Any:
-    from connectors.qdrant.embedded.engine import Point
+def test_a_point_that_is_written_amid_a_deletion_by_filter_stays(
+    collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Old tombstones are pruned by a filter: one that is renewed at this moment must not go."""
+    services = Services.__new__(Services)
+    services._collections = {"c": collection}
+    writers: list[threading.Thread] = []
+    matching = collection.matching
 
+    def slowly(only: q.Filter) -> list[Any]:
+        found = matching(only)
+        renewed = [_point(7, {"dense": [1.0, 7.0]}, {"n": 1000})]
+        writers.append(threading.Thread(target=collection.upsert, args=(renewed,)))
+        writers[0].start()
+        writers[0].join(0.3)
+        return found
+
+    monkeypatch.setattr(collection, "matching", slowly)
+    old = q.Filter(must=[q.FieldCondition(key="n", range=q.Range(lt=10))])
+    selected = RestToGrpc.convert_points_selector(q.FilterSelector(filter=old))
+    services.Delete(wire.DeletePoints(collection_name="c", points=selected), None)
+    writers[0].join(10)
+    [left] = collection.retrieve([6, 7, 9], True, False)
+    assert left.payload == {"n": 1000}
+
+
+def test_a_failed_flush_is_done_again(
+    collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[str] = []
+
+    def flush() -> None:
+        flushed.append("once more")
+        if len(flushed) == 1:
+            raise EngineError("Input/output error")
+
+    monkeypatch.setattr(collection._shard, "flush", flush)
+    with pytest.raises(EngineError):
+        collection.flush()
+    for _ in range(3):
+        collection.flush()
+    assert len(flushed) == 2
+
+
+def test_a_full_disk_refuses_a_new_collection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = os.statvfs_result((4096, 4096, 0, 0, 0, 0, 0, 0, 0, 255))
+    monkeypatch.setattr("connectors.qdrant.embedded.collection.os.statvfs", lambda _: full)
+    with pytest.raises(DiskFullError, match="No space left on device"):
+        Collection.create(tmp_path / "c", Layout({}, {}))
+    assert not (tmp_path / "c").exists()
+
+
+def test_a_stray_file_beside_the_collections_keeps_no_store_down(tmp_path: Path) -> None:
+    tmp_path.joinpath(".DS_Store").touch()
+    services = Services(tmp_path)
+    assert services.collections == []
+    services.close()
+
+
+def test_every_form_of_an_id_reaches_the_copy(
+    collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A UUID without dashes, of which all digits are decimal, was taken for a number."""
+    id_ = UUID("12345678-1234-5678-1234-567812345678")
+    collection.upsert([_point(str(id_), {"dense": [1.0, 0.0]}, {"n": "old"})])
+    switch = collection._switch
+
+    def after_a_change(*arguments: Any) -> bool:
+        collection.upsert([_point(id_.hex, {"dense": [1.0, 0.0]}, {"n": "new"})])
+        collection.delete([5])
+        return switch(*arguments)
+
+    monkeypatch.setattr(collection, "_switch", after_a_change)
+    assert collection.rewrite()
+    [found] = collection.retrieve([str(id_), 5], True, False)
+    assert found.payload == {"n": "new"}
+
+
+def test_a_copy_that_cannot_be_begun_leaves_nothing_behind(
+    collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It went on to remember each changed id, for ever."""
+
+    def create(*_: Any) -> Any:
+        raise EngineError("Input/output error")
+
+    monkeypatch.setattr(Shard, "create", create)
+    with pytest.raises(EngineError):
+        collection.rewrite()
+    assert collection._changed is None
+    assert not [file for file in collection._folder.iterdir() if file.name == "2"]
+
+
+def _point(id_: int | str, vectors: dict[str, Any], payload: dict[str, Any]) -> Point:
     return Point(id_, vectors, payload)
 
 

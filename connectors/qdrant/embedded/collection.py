@@ -16,10 +16,11 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
+from uuid import UUID
 
 from qdrant_client import models as q
 
@@ -40,6 +41,15 @@ class DiskFullError(Exception):
     """There is no room for a write; nothing of it was done."""
 
 
+class Layout(NamedTuple):
+    """What a collection was created with."""
+
+    vectors: Mapping[str, q.VectorParams]
+    """By name."""
+    sparse: Mapping[str, q.SparseVectorParams]
+    """By name."""
+
+
 class Collection:
     """Thread-safe. Each method that changes something returns when a kill -9 cannot undo it.
 
@@ -50,8 +60,13 @@ class Collection:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         description = json.loads((folder / _DESCRIPTION).read_text())
-        self.vectors = {n: q.VectorParams(**p) for n, p in description["vectors"].items()}
-        self.sparse = {n: q.SparseVectorParams(**p) for n, p in description["sparse"].items()}
+        self.layout = Layout(
+            {name: q.VectorParams(**params) for name, params in description["vectors"].items()},
+            {
+                name: q.SparseVectorParams(**params)
+                for name, params in description["sparse"].items()
+            },
+        )
         self._generation: int = description["generation"]
         for left in folder.iterdir():
             if left.name.isdecimal() and left.name != str(self._generation):
@@ -64,18 +79,20 @@ class Collection:
         self._removed = self._read_removed()
 
     @classmethod
-    def create(
-        cls,
-        folder: Path,
-        vectors: Mapping[str, q.VectorParams],
-        sparse: Mapping[str, q.SparseVectorParams],
-    ) -> "Collection":
+    def create(cls, folder: Path, layout: Layout) -> "Collection":
         """A new collection; it exists from its description on, which comes last."""
+        _check_room(folder.parent)
         shutil.rmtree(folder, ignore_errors=True)  # half made, or half removed
         (folder / "1").mkdir(parents=True)
-        Shard.create(folder / "1", vectors, sparse).close()
-        _describe(folder, 1, vectors, sparse)
+        Shard.create(folder / "1", *layout).close()
+        _describe(folder, 1, layout)
         return cls(folder)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Nobody else reads or writes: for a write that goes by what was read."""
+        with self._lock:
+            yield
 
     def upsert(self, points: Sequence[Point]) -> None:
         """Write whole points."""
@@ -163,8 +180,8 @@ class Collection:
         """Bring what is new to the disk, so that a loss of power cannot undo it either."""
         with self._lock:
             if self._unflushed and not self._closed:
-                self._unflushed = False
                 self._shard.flush()
+                self._unflushed = False
                 self._note_removed()
 
     def close(self) -> None:
@@ -189,38 +206,33 @@ class Collection:
                 return False
             return self._removed >= _SMALL + self._shard.count()
 
-    def rewrite(self, prepare: Callable[[Path], None] = lambda _: None) -> bool:
+    def rewrite(self) -> bool:
         """Copy what lives into a new generation; reading and writing go on meanwhile.
 
-        :param prepare: called with the copy's folder, closed, before the last changes reach it
+        Called by one thread only.
+
         :returns: whether it was done; not, if the collection went or its indexes changed meanwhile
         """
-        with self._lock:
-            self._check_room()
-            self._changed = set()
-            generation = self._generation + 1
-            target = self._folder / str(generation)
-            shutil.rmtree(target, ignore_errors=True)
-            target.mkdir()
-            copy = Shard.create(target, self.vectors, self.sparse)
-            for field, type_ in self._shard.indexes().items():
-                copy.index(field, type_)
+        generation = self._generation + 1
+        target = self._folder / str(generation)
+        shutil.rmtree(target, ignore_errors=True)
+        copy, done = None, False
         try:
-            done = self._copy_all(copy)
-            if done:
-                copy.close()
-                prepare(target)
-                copy = Shard.load(target)
-                done = self._switch(copy, generation)
-        except BaseException:
-            copy.close()
-            shutil.rmtree(target, ignore_errors=True)
-            raise
+            with self._lock:
+                self._check_room()
+                target.mkdir()
+                copy = Shard.create(target, *self.layout)
+                for field, type_ in self._shard.indexes().items():
+                    copy.index(field, type_)
+                self._changed = set()
+            done = self._copy_all(copy) and self._switch(copy, generation)
         finally:
-            self._changed = None
-        if not done:
-            copy.close()
-            shutil.rmtree(target, ignore_errors=True)
+            with self._lock:
+                self._changed = None
+            if not done:
+                if copy is not None:
+                    copy.close()
+                shutil.rmtree(target, ignore_errors=True)
         return done
 
     @property
@@ -233,18 +245,13 @@ class Collection:
             self._check_room()
             self._unflushed = True
             if self._changed is not None:
-                self._changed.update(map(str, ids))
+                self._changed.update(map(_canonical, ids))
             yield self._shard
 
     def _check_room(self) -> None:
         if self._closed:
             raise EngineError("the collection is gone")
-        disk = os.statvfs(self._folder)
-        if disk.f_bavail * disk.f_frsize < MIN_FREE_BYTES:
-            raise DiskFullError(
-                f"No space left on device: less than {MIN_FREE_BYTES >> 20} MB are free on the "
-                "disk of the store"
-            )
+        _check_room(self._folder)
 
     def _copy_all(self, copy: Shard) -> bool:
         offset = None
@@ -265,7 +272,7 @@ class Collection:
                 if self._changed is None:
                     return False
                 some = [self._changed.pop() for _ in range(min(_PAGE, len(self._changed)))]
-                found = self._shard.retrieve(list(map(_id, some)), True, True)
+                found = self._shard.retrieve(some, True, True)
                 left = len(self._changed)
             _carry(copy, some, found)
             if left < _PAGE:
@@ -275,9 +282,9 @@ class Collection:
             if self._closed or self._changed is None:
                 return False
             rest = list(self._changed)
-            _carry(copy, rest, self._shard.retrieve(list(map(_id, rest)), True, True))
+            _carry(copy, rest, self._shard.retrieve(rest, True, True))
             copy.flush()
-            _describe(self._folder, generation, self.vectors, self.sparse)
+            _describe(self._folder, generation, self.layout)
             old, old_path = self._shard, self._path
             self._shard, self._generation = copy, generation
             self._removed = 0
@@ -299,29 +306,39 @@ class Collection:
         return 0
 
 
-def _carry(copy: Shard, ids: Sequence[str], found: Sequence[Any]) -> None:
-    there = {str(record.id) for record in found}
-    if gone := [_id(id_) for id_ in ids if id_ not in there]:
+def _check_room(folder: Path) -> None:
+    disk = os.statvfs(folder)
+    if disk.f_bavail * disk.f_frsize < MIN_FREE_BYTES:
+        raise DiskFullError(
+            f"No space left on device: less than {MIN_FREE_BYTES >> 20} MB are free on the "
+            "disk of the store"
+        )
+
+
+def _carry(copy: Shard, ids: Sequence[Any], found: Sequence[Any]) -> None:
+    there = {_canonical(record.id) for record in found}
+    if gone := [id_ for id_ in ids if id_ not in there]:
         copy.delete(gone)
     if found:
         copy.upsert([as_point(record) for record in found])
 
 
-def _id(text: str) -> Any:
-    return int(text) if text.isdecimal() else text
+def _canonical(id_: Any) -> Any:
+    """The one form of an id: a number, or a UUID with dashes and small letters."""
+    if isinstance(id_, int):
+        return id_
+    try:
+        return str(UUID(str(id_)))
+    except ValueError:  # for the engine to refuse
+        return id_
 
 
-def _describe(
-    folder: Path,
-    generation: int,
-    vectors: Mapping[str, q.VectorParams],
-    sparse: Mapping[str, q.SparseVectorParams],
-) -> None:
-    description = {
-        "vectors": {n: p.model_dump(mode="json", exclude_none=True) for n, p in vectors.items()},
-        "sparse": {n: p.model_dump(mode="json", exclude_none=True) for n, p in sparse.items()},
-        "generation": generation,
+def _describe(folder: Path, generation: int, layout: Layout) -> None:
+    kinds = {
+        kind: {name: p.model_dump(mode="json", exclude_none=True) for name, p in params.items()}
+        for kind, params in layout._asdict().items()
     }
+    description = {**kinds, "generation": generation}
     begun = folder / f"{_DESCRIPTION}.begun"
     with begun.open("w") as file:
         json.dump(description, file)

@@ -18,7 +18,7 @@ from qdrant_client import grpc as wire
 from qdrant_client import models as q
 from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
 
-from connectors.qdrant.embedded.collection import Collection, DiskFullError
+from connectors.qdrant.embedded.collection import Collection, DiskFullError, Layout
 from connectors.qdrant.embedded.engine import EngineError, Point, UnsupportedError
 
 _OF_THE_DISK: Final = re.compile(r"(?i)no space left|input/output|os error|i/o error")
@@ -63,7 +63,7 @@ class Services(wire.PointsServicer, wire.CollectionsServicer):
         for one in sorted(folder.iterdir()):
             if (one / "collection.json").exists():
                 self._collections[unquote(one.name)] = Collection(one)
-            else:
+            elif one.is_dir():
                 shutil.rmtree(one)  # half made, or half removed
 
     @property
@@ -105,7 +105,7 @@ class Services(wire.PointsServicer, wire.CollectionsServicer):
             if name in self._collections:
                 raise Denied(grpc.StatusCode.ALREADY_EXISTS, f"Collection `{name}` already exists!")
             folder = self._folder / quote(name, safe="").replace(".", "%2E")
-            self._collections[name] = Collection.create(folder, vectors, sparse)
+            self._collections[name] = Collection.create(folder, Layout(vectors, sparse))
         return wire.CollectionOperationResponse(result=True)
 
     def Get(self, request: Any, context: Any) -> Any:
@@ -126,7 +126,7 @@ class Services(wire.PointsServicer, wire.CollectionsServicer):
                     collection.remove()
             return wire.CollectionOperationResponse(result=collection is not None)
         collection = self.named(request.collection_name)
-        collection.delete(self.selected(collection, request.points))
+        self._delete(collection, request.points)
         return _done()
 
     def CreateFieldIndex(self, request: Any, context: Any) -> Any:
@@ -158,8 +158,7 @@ class Services(wire.PointsServicer, wire.CollectionsServicer):
     def DeletePayload(self, request: Any, context: Any) -> Any:
         """Remove fields of payloads."""
         collection = self.named(request.collection_name)
-        ids = self.selected(collection, request.points_selector)
-        collection.delete_payload(ids, list(request.keys))
+        self._delete_payload(collection, request)
         return _done()
 
     def UpdateBatch(self, request: Any, context: Any) -> Any:
@@ -231,11 +230,21 @@ class Services(wire.PointsServicer, wire.CollectionsServicer):
         only = self.filter_of(collection, selector)
         return collection.matching(only) if only is not None else []
 
+    def _delete(self, collection: Collection, selector: Any) -> None:
+        with collection.locked():
+            collection.delete(self.selected(collection, selector))
+
+    def _delete_payload(self, collection: Collection, request: Any) -> None:
+        with collection.locked():
+            ids = self.selected(collection, request.points_selector)
+            collection.delete_payload(ids, list(request.keys))
+
     def _payload(self, kind: str, collection: Collection, request: Any) -> None:
-        ids = self.selected(collection, request.points_selector)
         payload = GrpcToRest.convert_payload(request.payload)
         key = request.key if request.HasField("key") else None
-        getattr(collection, kind)(ids, payload, key)
+        with collection.locked():
+            ids = self.selected(collection, request.points_selector)
+            getattr(collection, kind)(ids, payload, key)
 
     def _operate(self, collection: Collection, operation: Any) -> None:
         kind = operation.WhichOneof("operation")
@@ -243,12 +252,11 @@ class Services(wire.PointsServicer, wire.CollectionsServicer):
         if kind == "upsert":
             collection.upsert(_points(change.points))
         elif kind == "delete_points":
-            collection.delete(self.selected(collection, change.points))
+            self._delete(collection, change.points)
         elif kind in ("set_payload", "overwrite_payload"):
             self._payload(kind, collection, change)
         elif kind == "delete_payload":
-            ids = self.selected(collection, change.points_selector)
-            collection.delete_payload(ids, list(change.keys))
+            self._delete_payload(collection, change)
         else:
             raise UnsupportedError(f"the operation {kind} in a batch")
 
@@ -299,11 +307,11 @@ def _described(collection: Collection) -> Any:
     info.optimizer_status.ok = True
     info.points_count = collection.count()
     info.config.params.vectors_config.CopyFrom(
-        RestToGrpc.convert_vectors_config(collection.vectors)
+        RestToGrpc.convert_vectors_config(dict(collection.layout.vectors))
     )
-    if collection.sparse:
+    if collection.layout.sparse:
         info.config.params.sparse_vectors_config.CopyFrom(
-            RestToGrpc.convert_sparse_vector_config(collection.sparse)
+            RestToGrpc.convert_sparse_vector_config(dict(collection.layout.sparse))
         )
     for field, type_ in collection.indexes().items():
         kind = wire.PayloadSchemaType.Value(type_.capitalize())
