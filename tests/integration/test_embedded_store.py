@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -24,7 +25,9 @@ from qdrant_client.conversions.conversion import RestToGrpc
 
 from connectors.qdrant import QdrantSettings, QdrantStore, open_client, open_reader, vectors_of
 from connectors.qdrant.embedded import StoreFolder, stop
-from connectors.qdrant.embedded.collection import MIN_FREE_BYTES, Collection, DiskFullError, Layout
+from connectors.qdrant.embedded.collection import MIN_FREE_BYTES, Collection, DiskFullError
+from connectors.qdrant.embedded.copying import Copy
+from connectors.qdrant.embedded.description import Layout, read_description
 from connectors.qdrant.embedded.engine import EngineError, Point, Shard
 from connectors.qdrant.embedded.services import Services
 from connectors.qdrant.patient import PatientClient
@@ -374,7 +377,7 @@ def test_rewriting_keeps_the_disk_bounded_and_the_points_as_they_are(
     """An edit deletes chunks and writes others. The server is killed now and then, too."""
     patient = PatientClient(client)
     expected: dict[int, str] = {}
-    sizes = []
+    sizes, generations = [], {1}
     for round_ in range(12):
         for start in range(0, 1000, 250):
             new = list(range(1000 * round_ + start, 1000 * round_ + start + 250))
@@ -388,7 +391,8 @@ def test_rewriting_keeps_the_disk_bounded_and_the_points_as_they_are(
             kill_store(path)
         assert count_of(patient) == len(expected)
         sizes.append(segments(path))
-    wait_until("it was rewritten", lambda: rewritten(path) >= 2, 60)
+        generations.add(generation(path))
+    wait_until("it was rewritten", lambda: len(generations | {generation(path)}) > 2, 60)
     assert texts(client) == expected
     wait_until("a small folder", lambda: segments(path) < 3 * sizes[0] * len(expected) / 1000)
     kill_store(path)
@@ -400,9 +404,8 @@ def count_of(patient: PatientClient) -> int:
     return patient.call(lambda client: client.count(POSTS).count)
 
 
-def rewritten(path: Path) -> int:
-    description = json.loads((path / "collections" / POSTS / "collection.json").read_text())
-    return int(description["generation"]) - 1
+def generation(path: Path) -> int:
+    return read_description(path / "collections" / POSTS)[1]
 
 
 def segments(path: Path) -> int:
@@ -429,12 +432,12 @@ def test_a_copy_that_is_abandoned_midway_leaves_the_collection_as_it_was(
     """By an index that is made meanwhile, or by an error."""
     copy_all = collection._copy_all
 
-    def then_an_index(copy: Shard) -> bool:
+    def then_an_index(copy: Copy) -> bool:
         copied = copy_all(copy)
         collection.index("n", "integer")
         return copied
 
-    def then_an_error(copy: Shard) -> bool:
+    def then_an_error(copy: Copy) -> bool:
         copy_all(copy)
         raise OSError(28, "No space left on device")
 
@@ -452,7 +455,7 @@ def test_what_changes_while_a_copy_is_made_is_in_it(
 ) -> None:
     copy_all = collection._copy_all
 
-    def then_changes(copy: Shard) -> bool:
+    def then_changes(copy: Copy) -> bool:
         copied = copy_all(copy)
         collection.delete([7])
         collection.upsert([_point(8, {"dense": [0.0, 1.0]}, {"n": -8})])
@@ -564,8 +567,104 @@ def test_a_copy_that_cannot_be_begun_leaves_nothing_behind(
     monkeypatch.setattr(Shard, "create", create)
     with pytest.raises(EngineError):
         collection.rewrite()
-    assert collection._changed is None
-    assert not [file for file in collection._folder.iterdir() if file.name == "2"]
+    assert collection._copy is None
+    assert sorted(file.name for file in collection._folder.iterdir()) == ["1", "collection.json"]
+
+
+def test_a_disk_that_fails_after_the_switch_takes_no_generation_away(
+    collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the description named was deleted when a note about it could not be written."""
+
+    def sick(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("connectors.qdrant.embedded.description.os.open", sick)
+        patch.setattr(Path, "write_text", sick)
+        assert collection.rewrite()
+        assert collection.count() == 299
+    collection.upsert([_point(1000, {"dense": [0.0, 1.0]}, {"n": 1000})])
+    collection.close()
+    again = Collection(collection._folder)
+    assert again.count() == 300
+    again.close()
+
+
+def test_the_vectors_of_a_large_collection_are_indexed_while_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("connectors.qdrant.embedded.collection._INDEXED_FROM", 8000)
+    sizes = {"dense": q.VectorParams(size=384, distance=q.Distance.COSINE)}
+    collection = Collection.create(tmp_path / "collection", Layout(sizes, {}))
+    rows = np.random.default_rng(1).normal(size=(8600, 384)).astype(np.float32)
+
+    def write(start: int, end: int, text: str) -> None:
+        some = [_point(n + 1, {"dense": rows[n].tolist()}, {"t": text}) for n in range(start, end)]
+        collection.upsert(some)
+
+    for start in range(0, 8000, 500):
+        assert not collection.is_worn
+        write(start, start + 500, "old")
+    assert collection.is_worn
+    index = Copy.index
+    problems = []
+
+    def while_it_is_written(copy: Copy) -> str:
+        with ThreadPoolExecutor(1) as one:
+            indexing = one.submit(index, copy)
+            write(7000, 8600, "new")
+            collection.delete(list(range(1, 101)))
+            problems.append(indexing.result())
+            return problems[0]
+
+    monkeypatch.setattr(Copy, "index", while_it_is_written)
+    assert collection.rewrite()
+    assert problems == [""]
+    assert not collection.is_worn
+    assert collection._shard._shard.info().indexed_vectors_count >= 8000
+    assert collection.count() == collection.size == 8500
+    texts_ = [r.payload["t"] for r in collection.scroll(None, 9000, None, True, False)[0]]
+    assert texts_ == ["old"] * 6900 + ["new"] * 1600
+    for number in (200, 5000, 7500, 8599):
+        query = q.QueryRequest(
+            query=q.NearestQuery(nearest=rows[number].tolist()), using="dense", limit=1
+        )
+        assert collection.query([query])[0][0].id == number + 1
+    collection.close()
+
+
+def test_vectors_that_cannot_be_indexed_are_searched_nevertheless(
+    collection: Collection, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("connectors.qdrant.embedded.collection._INDEXED_FROM", 200)
+    monkeypatch.setattr("connectors.qdrant.embedded.index.sys.executable", "/bin/false")
+    assert collection.is_worn
+    assert collection.rewrite()
+    assert "the vectors were not indexed" in caplog.text
+    assert not collection.is_worn, "tried again and again"
+    assert collection.count() == 299
+
+
+def test_the_process_that_indexes_ends_with_the_server() -> None:
+    """The engine holds Python's lock meanwhile, so no thread of it could look."""
+    held = (
+        "from connectors.qdrant.embedded.index import _end_with; import re; _end_with(0);"
+        "print('begun', flush=True); re.match('(?:a+)+b', 'a' * 100)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", held], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        try:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"begun\n"
+            time.sleep(0.3)
+            assert process.poll() is None
+            process.stdin.close()
+            assert process.wait(20) == -signal.SIGIO
+        finally:
+            process.kill()
 
 
 def _point(id_: int | str, vectors: dict[str, Any], payload: dict[str, Any]) -> Point:

@@ -2,52 +2,55 @@
 
     <folder>/collection.json    what it was created with, and which generation holds its points
     <folder>/<generation>/      a shard of the engine
-    <folder>/removed            how many points this generation has lost: the room that is gone
+    <folder>/worn               how much of this generation is lost room, or not indexed
 
-The engine overwrites a point in its place, but never gives back the room of one that was deleted.
-So when more points have been deleted than are left, everything that lives is copied into a new
-generation, page by page, while reading and writing go on; what changes meanwhile is copied again at
-the end. The description names the new generation in one atomic step, so a kill leaves one or the
-other.
+The engine overwrites a point in its place, but never gives back the room of one that was deleted,
+and does not index vectors by itself. So when enough has been deleted or written, everything that
+lives is copied into a new generation, page by page, while reading and writing go on; the copy of a
+large collection gets an index; what changes meanwhile is copied again at the end. The description
+names the new generation in one atomic step, so a kill leaves one or the other.
 """
 
-import json
+import logging
 import os
 import shutil
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final, NamedTuple
-from uuid import UUID
+from typing import Any, Final
 
 from qdrant_client import models as q
 
-from connectors.qdrant.embedded.engine import EngineError, Point, Selection, Shard, as_point
+from connectors.qdrant.embedded.copying import PAGE, Copy
+from connectors.qdrant.embedded.description import (
+    DESCRIPTION,
+    Layout,
+    Wear,
+    read_description,
+    read_wear,
+    write_description,
+    write_wear,
+)
+from connectors.qdrant.embedded.engine import EngineError, Point, Selection, Shard
 
 MIN_FREE_BYTES: Final = 64 * 2**20
 """No write begins with less room on the disk: the engine needs two segments of its log."""
 
-_PAGE: Final = 128
 _SMALL: Final = 1000
 """So few deleted points are never worth a copy."""
+_INDEXED_FROM: Final = 20_000
+"""So few points are searched one by one within 3 ms; measured with 384 components."""
+_UNINDEXED_SHARE: Final = 0.2
+"""Of all points; more of them are worth a copy."""
 _ROUNDS: Final = 50
-_DESCRIPTION: Final = "collection.json"
-_REMOVED: Final = "removed"
+
+log = logging.getLogger("qdrant")
 
 
 class DiskFullError(Exception):
     """There is no room for a write; nothing of it was done."""
-
-
-class Layout(NamedTuple):
-    """What a collection was created with."""
-
-    vectors: Mapping[str, q.VectorParams]
-    """By name."""
-    sparse: Mapping[str, q.SparseVectorParams]
-    """By name."""
 
 
 class Collection:
@@ -59,24 +62,16 @@ class Collection:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        description = json.loads((folder / _DESCRIPTION).read_text())
-        self.layout = Layout(
-            {name: q.VectorParams(**params) for name, params in description["vectors"].items()},
-            {
-                name: q.SparseVectorParams(**params)
-                for name, params in description["sparse"].items()
-            },
-        )
-        self._generation: int = description["generation"]
+        self.layout, generation = read_description(folder)
         for left in folder.iterdir():
-            if left.name.isdecimal() and left.name != str(self._generation):
-                shutil.rmtree(left)
-        self._shard = Shard.load(self._path)
+            if left.name.isdecimal() and left.name != str(generation):
+                shutil.rmtree(left, ignore_errors=True)
+        self._shard = Shard.load(folder / str(generation))
         self._lock = threading.RLock()
         self._unflushed = False
-        self._changed: set[Any] | None = None
+        self._copy: Copy | None = None
         self._closed = False
-        self._removed = self._read_removed()
+        self._wear = read_wear(folder, generation) or Wear(generation, 0, self._shard.size)
 
     @classmethod
     def create(cls, folder: Path, layout: Layout) -> "Collection":
@@ -85,7 +80,7 @@ class Collection:
         shutil.rmtree(folder, ignore_errors=True)  # half made, or half removed
         (folder / "1").mkdir(parents=True)
         Shard.create(folder / "1", *layout).close()
-        _describe(folder, 1, layout)
+        write_description(folder, 1, layout)
         return cls(folder)
 
     @contextmanager
@@ -98,17 +93,19 @@ class Collection:
         """Write whole points."""
         with self._writing([point.id for point in points]) as shard:
             shard.upsert(points)
+            self._wear.unindexed += len(points)
 
     def delete(self, ids: Sequence[Any]) -> None:
         """Delete points, as far as they are there."""
         with self._writing(ids) as shard:
             shard.delete(ids)
-            self._removed += len(ids)
+            self._wear.removed += len(ids)
 
     def set_payload(self, ids: Sequence[Any], payload: Mapping[str, Any], key: str | None) -> None:
         """Set some fields of the payloads of points that are there, below `key` if given."""
         with self._writing(ids) as shard:
             shard.set_payload(ids, payload, key)
+            self._wear.unindexed += len(ids)  # the engine moves them out of what is indexed
 
     def overwrite_payload(
         self, ids: Sequence[Any], payload: Mapping[str, Any], key: str | None
@@ -116,11 +113,13 @@ class Collection:
         """Replace the payloads of points."""
         with self._writing(ids) as shard:
             shard.overwrite_payload(ids, payload, key)
+            self._wear.unindexed += len(ids)
 
     def delete_payload(self, ids: Sequence[Any], keys: Sequence[str]) -> None:
         """Remove fields of the payloads of points."""
         with self._writing(ids) as shard:
             shard.delete_payload(ids, keys)
+            self._wear.unindexed += len(ids)
 
     def matching(self, only: q.Filter) -> list[Any]:
         """The ids of all points that a filter lets through."""
@@ -136,13 +135,13 @@ class Collection:
         """Index a field of the payload."""
         with self._writing([]) as shard:
             shard.index(field, type_)
-            self._changed = None  # a copy that has been begun lacks it
+            self._copy = None  # one that has been begun lacks it
 
     def unindex(self, field: str) -> None:
         """Forget the index of a field."""
         with self._writing([]) as shard:
             shard.unindex(field)
-            self._changed = None
+            self._copy = None
 
     def indexes(self) -> dict[str, str]:
         """The type of each indexed field."""
@@ -182,7 +181,7 @@ class Collection:
             if self._unflushed and not self._closed:
                 self._shard.flush()
                 self._unflushed = False
-                self._note_removed()
+                write_wear(self._folder, self._wear)
 
     def close(self) -> None:
         """Flush and release the folder."""
@@ -194,17 +193,27 @@ class Collection:
     def remove(self) -> None:
         """Delete the collection for good."""
         with self._lock:
-            (self._folder / _DESCRIPTION).unlink()  # from here on it does not exist
+            (self._folder / DESCRIPTION).unlink()  # from here on it does not exist
             self.close()
             shutil.rmtree(self._folder, ignore_errors=True)  # a copy may still be made in it
 
     @property
-    def bloated(self) -> bool:
-        """Whether more than half of the room is that of points that are gone."""
+    def size(self) -> int:
+        """How many points there are."""
         with self._lock:
-            if self._closed or self._removed < _SMALL:
+            return self._shard.size
+
+    @property
+    def is_worn(self) -> bool:
+        """Whether a third of the room is that of points that are gone, or many are not indexed."""
+        with self._lock:
+            if self._closed:
                 return False
-            return self._removed >= _SMALL + self._shard.count()
+            size, wear = self._shard.size, self._wear
+            slow = bool(self.layout.vectors) and size >= _INDEXED_FROM
+            return wear.removed >= _SMALL + size // 2 or (
+                slow and wear.unindexed >= max(_INDEXED_FROM, _UNINDEXED_SHARE * size)
+            )
 
     def rewrite(self) -> bool:
         """Copy what lives into a new generation; reading and writing go on meanwhile.
@@ -213,39 +222,29 @@ class Collection:
 
         :returns: whether it was done; not, if the collection went or its indexes changed meanwhile
         """
-        generation = self._generation + 1
-        target = self._folder / str(generation)
-        shutil.rmtree(target, ignore_errors=True)
-        copy, done = None, False
+        # Not the next number: what a killed server has begun may still be there.
+        generation = max(self._wear.generation + 1, int(time.time()))
+        with self._lock:
+            self._check_room()
+            copy = Copy(self._folder / str(generation), self.layout, self._shard.indexes().items())
+            self._copy = copy
+        done = False
         try:
-            with self._lock:
-                self._check_room()
-                target.mkdir()
-                copy = Shard.create(target, *self.layout)
-                for field, type_ in self._shard.indexes().items():
-                    copy.index(field, type_)
-                self._changed = set()
             done = self._copy_all(copy) and self._switch(copy, generation)
         finally:
             with self._lock:
-                self._changed = None
+                self._copy = None
             if not done:
-                if copy is not None:
-                    copy.close()
-                shutil.rmtree(target, ignore_errors=True)
+                copy.discard()
         return done
-
-    @property
-    def _path(self) -> Path:
-        return self._folder / str(self._generation)
 
     @contextmanager
     def _writing(self, ids: Sequence[Any]) -> Iterator[Shard]:
         with self._lock:
             self._check_room()
             self._unflushed = True
-            if self._changed is not None:
-                self._changed.update(map(_canonical, ids))
+            if self._copy is not None:
+                self._copy.note(ids)
             yield self._shard
 
     def _check_room(self) -> None:
@@ -253,57 +252,54 @@ class Collection:
             raise EngineError("the collection is gone")
         _check_room(self._folder)
 
-    def _copy_all(self, copy: Shard) -> bool:
+    def _copy_all(self, copy: Copy) -> bool:
         offset = None
         while True:
             started = time.monotonic()
             with self._lock:
-                if self._closed or self._changed is None:
+                if self._closed or self._copy is None:
                     return False
-                page, offset = self._shard.scroll(offset, _PAGE, None, True, True)
-            copy.upsert([as_point(record) for record in page])
+                page, offset = self._shard.scroll(offset, PAGE, None, True, True)
+            copy.add(page)
             if offset is None:
                 return True
             time.sleep(time.monotonic() - started)  # half of the time is everybody else's
 
-    def _switch(self, copy: Shard, generation: int) -> bool:
+    def _switch(self, copy: Copy, generation: int) -> bool:
+        wear = Wear(generation, 0, copy.shard.size)
+        if self.layout.vectors and wear.unindexed >= _INDEXED_FROM:
+            wear.unindexed = 0  # also if it fails: it is tried again after as many changes
+            if problem := copy.index():
+                log.warning("%s", problem)
         for _ in range(_ROUNDS):
             with self._lock:
-                if self._changed is None:
-                    return False
-                some = [self._changed.pop() for _ in range(min(_PAGE, len(self._changed)))]
-                found = self._shard.retrieve(some, True, True)
-                left = len(self._changed)
-            _carry(copy, some, found)
-            if left < _PAGE:
+                changed, copy.changed = list(copy.changed), set()
+            for start in range(0, len(changed), PAGE):
+                some = changed[start : start + PAGE]
+                with self._lock:
+                    if self._closed or self._copy is None:
+                        return False
+                    found = self._shard.retrieve(some, True, True)
+                copy.carry(some, found)
+            wear.unindexed += len(changed)
+            if len(changed) < PAGE:
                 break
-        copy.flush()
+        copy.shard.flush()
         with self._lock:
-            if self._closed or self._changed is None:
+            if self._closed or self._copy is None:
                 return False
-            rest = list(self._changed)
-            _carry(copy, rest, self._shard.retrieve(rest, True, True))
-            copy.flush()
-            _describe(self._folder, generation, self.layout)
-            old, old_path = self._shard, self._path
-            self._shard, self._generation = copy, generation
-            self._removed = 0
-            self._note_removed()
-        old.close()
-        shutil.rmtree(old_path, ignore_errors=True)
+            rest = list(copy.changed)
+            copy.carry(rest, self._shard.retrieve(rest, True, True))
+            copy.shard.flush()
+            lasting = write_description(self._folder, generation, self.layout)
+            old, old_path = self._shard, self._folder / str(self._wear.generation)
+            self._shard, self._wear = copy.shard, wear
+            write_wear(self._folder, wear)
+        with suppress(EngineError):
+            old.close()
+        if lasting:
+            shutil.rmtree(old_path, ignore_errors=True)
         return True
-
-    def _note_removed(self) -> None:
-        (self._folder / _REMOVED).write_text(f"{self._generation} {self._removed}")
-
-    def _read_removed(self) -> int:
-        try:
-            generation, removed = (self._folder / _REMOVED).read_text().split()
-            if int(generation) == self._generation:
-                return int(removed)
-        except (OSError, ValueError):  # only a hint: a kill may have come before or amid it
-            pass
-        return 0
 
 
 def _check_room(folder: Path) -> None:
@@ -313,40 +309,3 @@ def _check_room(folder: Path) -> None:
             f"No space left on device: less than {MIN_FREE_BYTES >> 20} MB are free on the "
             "disk of the store"
         )
-
-
-def _carry(copy: Shard, ids: Sequence[Any], found: Sequence[Any]) -> None:
-    there = {_canonical(record.id) for record in found}
-    if gone := [id_ for id_ in ids if id_ not in there]:
-        copy.delete(gone)
-    if found:
-        copy.upsert([as_point(record) for record in found])
-
-
-def _canonical(id_: Any) -> Any:
-    """The one form of an id: a number, or a UUID with dashes and small letters."""
-    if isinstance(id_, int):
-        return id_
-    try:
-        return str(UUID(str(id_)))
-    except ValueError:  # for the engine to refuse
-        return id_
-
-
-def _describe(folder: Path, generation: int, layout: Layout) -> None:
-    kinds = {
-        kind: {name: p.model_dump(mode="json", exclude_none=True) for name, p in params.items()}
-        for kind, params in layout._asdict().items()
-    }
-    description = {**kinds, "generation": generation}
-    begun = folder / f"{_DESCRIPTION}.begun"
-    with begun.open("w") as file:
-        json.dump(description, file)
-        file.flush()
-        os.fsync(file.fileno())
-    begun.replace(folder / _DESCRIPTION)
-    directory = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

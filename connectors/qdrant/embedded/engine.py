@@ -144,6 +144,11 @@ class Shard:
         """How many points a filter lets through."""
         return int(_asked(self._shard.count, edge.CountRequest(True, _filter(only))))
 
+    @property
+    def size(self) -> int:
+        """How many points there are, without counting them."""
+        return int(_asked(self._shard.info).points_count)
+
     def facet(self, key: str, limit: int, only: q.Filter | None) -> dict[Any, int]:
         """How many points have each value of an indexed field, the most frequent first."""
         request = edge.FacetRequest(key, limit, True, _filter(only))

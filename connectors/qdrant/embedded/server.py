@@ -33,6 +33,8 @@ UNUSABLE, TAKEN = 2, 3
 """Exit codes."""
 
 _FLUSH_EVERY_S: Final = 1.0
+_REWRITE_AGAIN_AFTER_S: Final = 60.0
+"""After a failure, which may have taken minutes of work."""
 _LOOK_FOR_USERS_EVERY_S: Final = 0.5
 _TAKE_S: Final = 1.0
 # Below the ephemeral ports: a client that tries a dead server there can be connected to itself.
@@ -77,14 +79,17 @@ def made_of(services: Services, guard: Guard) -> grpc.Server:
 
 
 class Maintenance:
-    """Two threads that flush the collections, and rewrite them when they have bloated."""
+    """Two threads that flush the collections, and rewrite those that are worn."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
         self._ended = threading.Event()
         self._threads = [
-            threading.Thread(target=self._again_and_again, args=(work,), daemon=True)
-            for work in (Collection.flush, _rewrite_bloated)
+            threading.Thread(target=self._again_and_again, args=work, daemon=True)
+            for work in (
+                (Collection.flush, 0.0),
+                (_rewrite_worn, _REWRITE_AGAIN_AFTER_S),
+            )
         ]
         for thread in self._threads:
             thread.start()
@@ -93,19 +98,20 @@ class Maintenance:
         """Begin no more work."""
         self._ended.set()
 
-    def _again_and_again(self, work: Callable[[Collection], None]) -> None:
+    def _again_and_again(self, work: Callable[[Collection], None], pause_s: float) -> None:
         while not self._ended.wait(_FLUSH_EVERY_S):
             for collection in self._services.collections:
                 try:
                     work(collection)
-                except DiskFullError:
-                    pass  # its next writer hears of it
+                except DiskFullError:  # its next writer hears of it
+                    self._ended.wait(pause_s)
                 except Exception as error:  # noqa: BLE001 (no error of this may end the store)
                     log.warning("maintenance: %s: %s", type(error).__name__, error)
+                    self._ended.wait(pause_s)
 
 
-def _rewrite_bloated(collection: Collection) -> None:
-    if collection.bloated:
+def _rewrite_worn(collection: Collection) -> None:
+    if collection.is_worn:
         started = time.monotonic()
         if collection.rewrite():
             log.info("a collection was rewritten in %.1f s", time.monotonic() - started)

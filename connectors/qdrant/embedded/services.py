@@ -18,7 +18,8 @@ from qdrant_client import grpc as wire
 from qdrant_client import models as q
 from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
 
-from connectors.qdrant.embedded.collection import Collection, DiskFullError, Layout
+from connectors.qdrant.embedded.collection import Collection, DiskFullError
+from connectors.qdrant.embedded.description import DESCRIPTION, Layout
 from connectors.qdrant.embedded.engine import EngineError, Point, UnsupportedError
 
 _OF_THE_DISK: Final = re.compile(r"(?i)no space left|input/output|os error|i/o error")
@@ -61,7 +62,7 @@ class Services(wire.PointsServicer, wire.CollectionsServicer):
         self._collections: dict[str, Collection] = {}
         folder.mkdir(parents=True, exist_ok=True)
         for one in sorted(folder.iterdir()):
-            if (one / "collection.json").exists():
+            if (one / DESCRIPTION).exists():
                 self._collections[unquote(one.name)] = Collection(one)
             elif one.is_dir():
                 shutil.rmtree(one)  # half made, or half removed
@@ -305,7 +306,7 @@ class Guard(grpc.ServerInterceptor):  # type: ignore[misc]  # grpc has no types
 def _described(collection: Collection) -> Any:
     info = wire.CollectionInfo(status=wire.CollectionStatus.Green)
     info.optimizer_status.ok = True
-    info.points_count = collection.count()
+    info.points_count = collection.size
     info.config.params.vectors_config.CopyFrom(
         RestToGrpc.convert_vectors_config(dict(collection.layout.vectors))
     )
