@@ -23,8 +23,9 @@ from qdrant_client import models as q
 
 from connectors.qdrant import QdrantSettings
 from connectors.qdrant.embedded.collection import Collection
+from connectors.qdrant.embedded.guard import Denied, Guard
 from connectors.qdrant.embedded.server import MAX_REQUEST_BYTES, Maintenance, listen, made_of
-from connectors.qdrant.embedded.services import Denied, Guard, Services
+from connectors.qdrant.embedded.services import Services
 from ops.local_server import HOST, LocalServer
 
 __all__ = ["MAX_REQUEST_BYTES", "QdrantServer"]

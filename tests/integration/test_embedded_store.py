@@ -310,6 +310,18 @@ def test_a_server_whose_folder_is_gone_takes_no_more_writes(
         assert reader.get_collections().collections == []
 
 
+def test_a_server_that_hangs_does_not_keep_anybody_from_ending(
+    client: QdrantClient, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("connectors.qdrant.embedded.launch._STOP_S", 1.0)
+    client.close()
+    address = StoreFolder(path).address()
+    assert address is not None
+    os.kill(address.pid, signal.SIGSTOP)
+    stop(StoreFolder(path))
+    assert not StoreFolder(path).is_served()
+
+
 def test_nobody_else_reads_the_folder_or_holds_its_locks(client: QdrantClient, path: Path) -> None:
     assert path.stat().st_mode & 0o077 == 0
     for name in ("server.json", "server.lock", "users.lock"):

@@ -18,6 +18,7 @@ IDLE_S: Final = 30.0
 """Seconds without a user after which a server ends."""
 
 _PATIENCE_S: Final = 120.0
+_STOP_S: Final = 30.0
 _POLL_S: Final = 0.02
 _LARGEST_LOG_BYTES: Final = 2**20
 _ROOT: Final = Path(__file__).resolve().parents[3]
@@ -68,15 +69,20 @@ def _ensure(folder: StoreFolder) -> Address:
 def stop(folder: StoreFolder) -> None:
     """End the server of a folder in good order, if it has one, and wait until it is gone.
 
-    Clients that are still open start another one.
+    One that hangs is killed after half a minute. Clients that are still open start another one.
     """
     if not folder.path.is_dir():
         return
+    deadline = time.monotonic() + _STOP_S
+    told: Address | None = None
     while folder.is_served():
         address = folder.address()
-        if address is not None and _listens(address.grpc_port):
+        if address is not None and _listens(address.grpc_port):  # else a stale address
+            told = address
+        if told is not None:
+            hangs = time.monotonic() > deadline
             with suppress(ProcessLookupError):
-                os.kill(address.pid, signal.SIGTERM)
+                os.kill(told.pid, signal.SIGKILL if hangs else signal.SIGTERM)
         time.sleep(_POLL_S)
 
 

@@ -24,7 +24,8 @@ from qdrant_client import grpc as wire
 
 from connectors.qdrant.embedded.collection import Collection, DiskFullError
 from connectors.qdrant.embedded.folder import Address, StoreFolder
-from connectors.qdrant.embedded.services import Guard, Services
+from connectors.qdrant.embedded.guard import Guard
+from connectors.qdrant.embedded.services import Services
 from models.errors import ConfigurationError, TwinstreamError
 
 HOST: Final = "127.0.0.1"

@@ -4,50 +4,32 @@ The calls are those of flows, readers and `qdrant_client` on named vectors; any 
 with UNIMPLEMENTED. Statuses and words are those of a Qdrant server.
 """
 
-import re
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from hmac import compare_digest
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 from urllib.parse import quote, unquote
 
 import grpc
 from qdrant_client import grpc as wire
 from qdrant_client import models as q
-from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
+from qdrant_client.conversions.conversion import GrpcToRest
 
-from connectors.qdrant.embedded.collection import Collection, DiskFullError
+from connectors.qdrant.embedded.collection import Collection
+from connectors.qdrant.embedded.conversions import (
+    description_of,
+    done,
+    points_of,
+    query_of,
+    retrieved,
+    scored,
+    wanted_of,
+    wire_id,
+)
 from connectors.qdrant.embedded.description import DESCRIPTION, Layout
-from connectors.qdrant.embedded.engine import EngineError, Point, UnsupportedError
-
-_OF_THE_DISK: Final = re.compile(r"(?i)no space left|input/output|os error|i/o error")
-
-
-class Denied(Exception):
-    """An answer other than OK."""
-
-    def __init__(self, code: grpc.StatusCode, reason: str) -> None:
-        super().__init__(reason)
-        self.code = code
-
-
-def status_of(error: Exception) -> tuple[grpc.StatusCode, str]:
-    """How a server answers an error."""
-    if isinstance(error, Denied):
-        return error.code, str(error)
-    if isinstance(error, UnsupportedError):
-        return grpc.StatusCode.UNIMPLEMENTED, f"the embedded store does not have {error}"
-    if isinstance(error, DiskFullError):
-        return grpc.StatusCode.RESOURCE_EXHAUSTED, str(error)
-    if isinstance(error, EngineError) and "No point with id" in str(error):
-        return grpc.StatusCode.NOT_FOUND, f"Not found: {error}"
-    if isinstance(error, EngineError) and _OF_THE_DISK.search(str(error)):
-        return grpc.StatusCode.INTERNAL, f"Service internal error: {error}"
-    if isinstance(error, EngineError):
-        return grpc.StatusCode.INVALID_ARGUMENT, f"Wrong input: {error}"
-    return grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}"
+from connectors.qdrant.embedded.engine import UnsupportedError
+from connectors.qdrant.embedded.guard import Denied
 
 
 class Services(wire.PointsServicer, wire.CollectionsServicer):
@@ -113,10 +95,10 @@ class Services(wire.PointsServicer, wire.CollectionsServicer):
         """Points by id, or a collection: one name in both services, told apart by the request."""
         collection = self.named(request.collection_name)
         if isinstance(request, wire.GetCollectionInfoRequest):
-            return wire.GetCollectionInfoResponse(result=_described(collection))
+            return wire.GetCollectionInfoResponse(result=description_of(collection))
         ids = [GrpcToRest.convert_point_id(id_) for id_ in request.ids]
-        found = collection.retrieve(ids, *_wanted(request))
-        return wire.GetResponse(result=[_retrieved(record) for record in found])
+        found = collection.retrieve(ids, *wanted_of(request))
+        return wire.GetResponse(result=[retrieved(record) for record in found])
 
     def Delete(self, request: Any, context: Any) -> Any:
         """Points by id or filter, or a collection."""
@@ -128,46 +110,46 @@ class Services(wire.PointsServicer, wire.CollectionsServicer):
             return wire.CollectionOperationResponse(result=collection is not None)
         collection = self.named(request.collection_name)
         self._delete(collection, request.points)
-        return _done()
+        return done()
 
     def CreateFieldIndex(self, request: Any, context: Any) -> Any:
         """An index of a field of the payload."""
         type_ = wire.FieldType.Name(request.field_type).removeprefix("FieldType")
         self.named(request.collection_name).index(request.field_name, type_)
-        return _done()
+        return done()
 
     def DeleteFieldIndex(self, request: Any, context: Any) -> Any:
         """Forget an index."""
         self.named(request.collection_name).unindex(request.field_name)
-        return _done()
+        return done()
 
     def Upsert(self, request: Any, context: Any) -> Any:
         """Whole points."""
-        self.named(request.collection_name).upsert(_points(request.points))
-        return _done()
+        self.named(request.collection_name).upsert(points_of(request.points))
+        return done()
 
     def SetPayload(self, request: Any, context: Any) -> Any:
         """Fields of payloads."""
         self._payload("set_payload", self.named(request.collection_name), request)
-        return _done()
+        return done()
 
     def OverwritePayload(self, request: Any, context: Any) -> Any:
         """Whole payloads."""
         self._payload("overwrite_payload", self.named(request.collection_name), request)
-        return _done()
+        return done()
 
     def DeletePayload(self, request: Any, context: Any) -> Any:
         """Remove fields of payloads."""
         collection = self.named(request.collection_name)
         self._delete_payload(collection, request)
-        return _done()
+        return done()
 
     def UpdateBatch(self, request: Any, context: Any) -> Any:
         """Several changes, in their order."""
         collection = self.named(request.collection_name)
         for operation in request.operations:
             self._operate(collection, operation)
-        return wire.UpdateBatchResponse(result=[_done().result for _ in request.operations])
+        return wire.UpdateBatchResponse(result=[done().result for _ in request.operations])
 
     def Scroll(self, request: Any, context: Any) -> Any:
         """A page of points in the order of their ids."""
@@ -176,10 +158,10 @@ class Services(wire.PointsServicer, wire.CollectionsServicer):
         offset = GrpcToRest.convert_point_id(request.offset) if request.HasField("offset") else None
         collection, limit = self.named(request.collection_name), request.limit or 10
         only = self.filter_of(collection, request)
-        found, after = collection.scroll(offset, limit, only, *_wanted(request))
-        response = wire.ScrollResponse(result=[_retrieved(record) for record in found])
+        found, after = collection.scroll(offset, limit, only, *wanted_of(request))
+        response = wire.ScrollResponse(result=[retrieved(record) for record in found])
         if after is not None:
-            response.next_page_offset.CopyFrom(_id(after))
+            response.next_page_offset.CopyFrom(wire_id(after))
         return response
 
     def Count(self, request: Any, context: Any) -> Any:
@@ -251,7 +233,7 @@ class Services(wire.PointsServicer, wire.CollectionsServicer):
         kind = operation.WhichOneof("operation")
         change = getattr(operation, kind)
         if kind == "upsert":
-            collection.upsert(_points(change.points))
+            collection.upsert(points_of(change.points))
         elif kind == "delete_points":
             self._delete(collection, change.points)
         elif kind in ("set_payload", "overwrite_payload"):
@@ -265,158 +247,5 @@ class Services(wire.PointsServicer, wire.CollectionsServicer):
         collection = self.named(name)
         for request in requests:
             self.filter_of(collection, request)
-        queries = [_query_request(request) for request in requests]
-        return [[_scored(point) for point in found] for found in collection.query(queries)]
-
-
-class Guard(grpc.ServerInterceptor):  # type: ignore[misc]  # grpc has no types
-    """Asks each call for the key, and gives each error its status.
-
-    :param api_key: empty: for those who give none
-    :param called: told of each call that had the key
-    """
-
-    def __init__(self, api_key: str, called: Callable[[], None] = lambda: None) -> None:
-        self._api_key = api_key
-        self._called = called
-
-    def intercept_service(self, continuation: Callable[[Any], Any], details: Any) -> Any:
-        """The handler of a call, behind the check."""
-        handler = continuation(details)
-        if handler is None:
-            return None
-        given = dict(details.invocation_metadata).get("api-key", "")
-
-        def call(request: Any, context: Any) -> Any:
-            if not compare_digest(given.encode(), self._api_key.encode()):
-                context.abort(grpc.StatusCode.UNAUTHENTICATED, "Invalid API key or JWT")
-            self._called()
-            try:
-                return handler.unary_unary(request, context)
-            except NotImplementedError:
-                context.abort(grpc.StatusCode.UNIMPLEMENTED, f"{details.method} is not served")
-            except Exception as error:  # noqa: BLE001 (each error is an answer)
-                context.abort(*status_of(error))
-
-        return grpc.unary_unary_rpc_method_handler(
-            call, handler.request_deserializer, handler.response_serializer
-        )
-
-
-def _described(collection: Collection) -> Any:
-    info = wire.CollectionInfo(status=wire.CollectionStatus.Green)
-    info.optimizer_status.ok = True
-    info.points_count = collection.size
-    info.config.params.vectors_config.CopyFrom(
-        RestToGrpc.convert_vectors_config(dict(collection.layout.vectors))
-    )
-    if collection.layout.sparse:
-        info.config.params.sparse_vectors_config.CopyFrom(
-            RestToGrpc.convert_sparse_vector_config(dict(collection.layout.sparse))
-        )
-    for field, type_ in collection.indexes().items():
-        kind = wire.PayloadSchemaType.Value(type_.capitalize())
-        info.payload_schema[field].data_type = kind
-    # The client refuses a description without them. These are the defaults of Qdrant.
-    info.config.hnsw_config.MergeFrom(
-        wire.HnswConfigDiff(m=16, ef_construct=100, full_scan_threshold=10_000)
-    )
-    info.config.optimizer_config.MergeFrom(
-        wire.OptimizersConfigDiff(
-            deleted_threshold=0.2,
-            vacuum_min_vector_number=1000,
-            default_segment_number=0,
-            flush_interval_sec=5,
-        )
-    )
-    info.config.wal_config.MergeFrom(wire.WalConfigDiff(wal_capacity_mb=32, wal_segments_ahead=0))
-    return info
-
-
-def _points(points: Sequence[Any]) -> list[Point]:
-    return [
-        Point(
-            GrpcToRest.convert_point_id(point.id),
-            dict(_vectors_of(point)),
-            GrpcToRest.convert_payload(point.payload),
-        )
-        for point in points
-    ]
-
-
-def _vectors_of(point: Any) -> Iterator[tuple[str, Any]]:
-    kind = point.vectors.WhichOneof("vectors_options")
-    if kind is None:
-        return
-    if kind != "vectors":
-        raise UnsupportedError("a vector without a name")
-    for name, vector in point.vectors.vectors.vectors.items():
-        plain = vector.dense.data if vector.HasField("dense") else ()
-        yield name, list(plain) if plain else GrpcToRest.convert_vector(vector)
-
-
-def _wanted(request: Any) -> tuple[Any, Any]:
-    """Which fields of the payload, and which vectors."""
-    payload = GrpcToRest.convert_with_payload_selector(request.with_payload)
-    if isinstance(payload, list):
-        payload = q.PayloadSelectorInclude(include=payload)
-    if not request.HasField("with_vectors"):
-        return payload, False
-    return payload, GrpcToRest.convert_with_vectors_selector(request.with_vectors)
-
-
-def _query_request(request: Any) -> q.QueryRequest:
-    if request.HasField("lookup_from"):
-        raise UnsupportedError("a lookup in another collection")
-    payload, vectors = _wanted(request)
-    return q.QueryRequest(
-        prefetch=[GrpcToRest.convert_prefetch_query(one) for one in request.prefetch],
-        query=GrpcToRest.convert_query(request.query) if request.HasField("query") else None,
-        using=request.using if request.HasField("using") else None,
-        filter=GrpcToRest.convert_filter(request.filter) if request.HasField("filter") else None,
-        params=GrpcToRest.convert_search_params(request.params)
-        if request.HasField("params")
-        else None,
-        score_threshold=request.score_threshold if request.HasField("score_threshold") else None,
-        limit=request.limit if request.HasField("limit") else 10,
-        offset=request.offset if request.HasField("offset") else 0,
-        with_payload=payload,
-        with_vector=vectors,
-    )
-
-
-def _id(id_: Any) -> Any:
-    return RestToGrpc.convert_extended_point_id(id_ if isinstance(id_, int) else str(id_))
-
-
-def _vectors_output(point: Any) -> Any:
-    named = {
-        name: row
-        if isinstance(row, list)
-        else q.SparseVector(indices=row.indices, values=row.values)
-        for name, row in (point.vector or {}).items()
-    }
-    return RestToGrpc.convert_vector_struct_output(named) if named else None
-
-
-def _retrieved(record: Any) -> Any:
-    return wire.RetrievedPoint(
-        id=_id(record.id),
-        payload=RestToGrpc.convert_payload(record.payload or {}),
-        vectors=_vectors_output(record),
-    )
-
-
-def _scored(point: Any) -> Any:
-    return wire.ScoredPoint(
-        id=_id(point.id),
-        score=point.score,
-        version=point.version,
-        payload=RestToGrpc.convert_payload(point.payload or {}),
-        vectors=_vectors_output(point),
-    )
-
-
-def _done() -> Any:
-    result = wire.UpdateResult(operation_id=0, status=wire.UpdateStatus.Completed)
-    return wire.PointsOperationResponse(result=result)
+        queries = [query_of(request) for request in requests]
+        return [[scored(point) for point in found] for found in collection.query(queries)]
