@@ -31,7 +31,7 @@ from benchmarks.freshness import quantile
 from benchmarks.place import ROOT, MeasuredFlow, Place, Servers, memory_mb, wait_for
 from benchmarks.report import machine
 from benchmarks.scale_flow import WideHashingEmbedder
-from connectors.qdrant import VECTOR_NAME, QdrantSettings, vectors_of
+from connectors.qdrant import VECTOR_NAME, QdrantSettings, cleaned, vectors_of
 from connectors.qdrant.embedded import StoreFolder
 from examples.stopwatch import Stopwatch, Write
 from flows.logs import escape_unencodable
@@ -44,6 +44,7 @@ WATCHED: Final = 10
 """Every so many edits, one is watched until it can be searched."""
 _WORDS: Final = (ROOT / "README.md").read_text().split()
 _POSTS: Final = vectors_of("posts")
+_RECORDS: Final = cleaned("posts")
 
 
 @dataclass
@@ -111,16 +112,17 @@ def _load(
         )
     _say(f"{documents:,} documents written after {time.monotonic() - begun:.0f} s")
     there, changed_at = 0, time.monotonic()
-    while there < run.chunks:
+    while there < documents:
         time.sleep(1)
         for flow in flows:
             flow.check()
-        now = _count(client)
+        now = _count(client, _RECORDS)
         if now != there:
             there, changed_at = now, time.monotonic()
-        assert time.monotonic() - changed_at < 120, f"stuck at {there} chunks"
+        assert time.monotonic() - changed_at < 120, f"stuck at {there} documents"
+    run.chunks = _count(client, _POSTS)
     run.load_s = time.monotonic() - begun
-    _say(f"{there:,} chunks stored after {run.load_s:.0f} s")
+    _say(f"{run.chunks:,} chunks stored after {run.load_s:.0f} s")
 
 
 def _edit(place: Place, run: Run, documents: int, per_second: float, minutes: float) -> None:
@@ -293,8 +295,8 @@ def _of_the_store(place: Place) -> dict[str, Any]:
     }
 
 
-def _count(client: QdrantClient) -> int:
-    return client.count(_POSTS).count if client.collection_exists(_POSTS) else 0
+def _count(client: QdrantClient, collection: str) -> int:
+    return client.count(collection).count if client.collection_exists(collection) else 0
 
 
 def _p50_p99(values: Sequence[float]) -> list[float]:

@@ -19,6 +19,8 @@ from benchmarks.place import Servers
 from benchmarks.report import Measured
 from connectors.qdrant import QdrantSettings, QdrantStore, open_client, vectors_of
 from connectors.qdrant.embedded import StoreFolder, stop
+from connectors.qdrant.embedded.collection import INDEXED_FROM
+from connectors.qdrant.embedded.description import read_description, read_wear
 from connectors.qdrant.embedded.engine import Point, Shard
 from flows.embedding.embedder import Embedder
 from models import DOCUMENT_TYPES, Version
@@ -63,7 +65,8 @@ def store(servers: Servers) -> Rows:
     folder = servers.place().folder
     ours, local = folder / "store-ours", folder / "store-local"
     with closing(open_client(QdrantSettings(path=ours))) as client:
-        upserts = _filled(client, POINTS)
+        upserts = _filled(client, POINTS, ours=ours)
+        settle(ours)
         searches = _searches(client, _SEARCHES)
         engine_searches = _engine_searches(folder / "store-engine")
     stop(StoreFolder(ours))
@@ -101,6 +104,7 @@ def searches(servers: Servers) -> Rows:
         there = 0
         for size in SIZES:
             _filled(client, size, there)
+            settle(path)
             there = size
             took = _searches(client, _SEARCHES)
             detail[f"{size}_chunks_p50_p99"] = _p50_p99(took)
@@ -161,11 +165,34 @@ def _write(store_: QdrantStore, start: int, end: int) -> None:
         store_.upsert_chunks([_chunk(number) for number in some], vectors(begin, len(some)))
 
 
-def _filled(client: QdrantClient, points: int, there: int = 0) -> float:
-    """Fill up to so many points; the upserts per second of the last ones."""
+def settle(path: Path) -> None:
+    """Wait until the embedded store has indexed what it wants to."""
+    collections = list(StoreFolder(path).collections.iterdir())
+    deadline = time.monotonic() + 900
+    while True:
+        time.sleep(2.5)  # more than passes until the server has looked, and said so
+        if not any(_is_indexing(collection) for collection in collections):
+            return
+        assert time.monotonic() < deadline, "the store does not come to rest"
+
+
+def _is_indexing(collection: Path) -> bool:
+    _, generation = read_description(collection)
+    wear = read_wear(collection, generation)
+    many = wear is not None and wear.unindexed >= INDEXED_FROM
+    return many or sum(one.name.isdecimal() for one in collection.iterdir()) > 1
+
+
+def _filled(client: QdrantClient, points: int, there: int = 0, ours: Path | None = None) -> float:
+    """Fill up to so many points; the upserts per second of the last ones.
+
+    :param ours: the folder, if it is an embedded store
+    """
     store_ = QdrantStore(client, DOCUMENT_TYPES)
     store_.ensure_collections(DIMENSION)
     _write(store_, there, points - _MEASURED)
+    if ours:
+        settle(ours)
     made = [
         ([_chunk(number) for number in range(begin, begin + 250)], vectors(begin, 250))
         for begin in range(points - _MEASURED, points, 250)
@@ -213,6 +240,8 @@ def _engine_searches(folder: Path) -> list[float]:
         for shard in shards:
             shard.query([request])
 
+    for shard in shards:
+        shard.optimize()  # it has the index that the store has
     search(0)
     took = [_timed(lambda n=number: search(n)) for number in range(_SEARCHES)]
     for shard in shards:

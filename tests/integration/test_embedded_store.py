@@ -606,7 +606,7 @@ def test_a_disk_that_fails_after_the_switch_takes_no_generation_away(
 def test_the_vectors_of_a_large_collection_are_indexed_while_it_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("connectors.qdrant.embedded.collection._INDEXED_FROM", 8000)
+    monkeypatch.setattr("connectors.qdrant.embedded.collection.INDEXED_FROM", 8000)
     sizes = {"dense": q.VectorParams(size=384, distance=q.Distance.COSINE)}
     collection = Collection.create(tmp_path / "collection", Layout(sizes, {}))
     rows = np.random.default_rng(1).normal(size=(8600, 384)).astype(np.float32)
@@ -649,7 +649,7 @@ def test_the_vectors_of_a_large_collection_are_indexed_while_it_is_written(
 def test_vectors_that_cannot_be_indexed_are_searched_nevertheless(
     collection: Collection, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("connectors.qdrant.embedded.collection._INDEXED_FROM", 200)
+    monkeypatch.setattr("connectors.qdrant.embedded.collection.INDEXED_FROM", 200)
     monkeypatch.setattr("connectors.qdrant.embedded.index.sys.executable", "/bin/false")
     assert collection.is_worn
     assert collection.rewrite()

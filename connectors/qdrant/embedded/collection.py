@@ -40,7 +40,7 @@ MIN_FREE_BYTES: Final = 64 * 2**20
 
 _SMALL: Final = 1000
 """So few deleted points are never worth a copy."""
-_INDEXED_FROM: Final = 20_000
+INDEXED_FROM: Final = 20_000
 """So few points are searched one by one within 3 ms; measured with 384 components."""
 _UNINDEXED_SHARE: Final = 0.2
 """Of all points; more of them are worth a copy."""
@@ -210,9 +210,9 @@ class Collection:
             if self._closed:
                 return False
             size, wear = self._shard.size, self._wear
-            slow = bool(self.layout.vectors) and size >= _INDEXED_FROM
+            slow = bool(self.layout.vectors) and size >= INDEXED_FROM
             return wear.removed >= _SMALL + size // 2 or (
-                slow and wear.unindexed >= max(_INDEXED_FROM, _UNINDEXED_SHARE * size)
+                slow and wear.unindexed >= max(INDEXED_FROM, _UNINDEXED_SHARE * size)
             )
 
     def rewrite(self) -> bool:
@@ -267,7 +267,7 @@ class Collection:
 
     def _switch(self, copy: Copy, generation: int) -> bool:
         wear = Wear(generation, 0, copy.shard.size)
-        if self.layout.vectors and wear.unindexed >= _INDEXED_FROM:
+        if self.layout.vectors and wear.unindexed >= INDEXED_FROM:
             wear.unindexed = 0  # also if it fails: it is tried again after as many changes
             if problem := copy.index():
                 log.warning("%s", problem)
