@@ -121,6 +121,35 @@ class Collection:
             shard.delete_payload(ids, keys)
             self._wear.unindexed += len(ids)
 
+    def update_vectors(self, points: Sequence[tuple[Any, Mapping[str, Any]]]) -> None:
+        """Set some vectors of points that are there, by id; their other ones stay."""
+        with self._writing([id_ for id_, _ in points]) as shard:
+            shard.update_vectors(points)
+            self._wear.unindexed += len(points)
+
+    def add_sparse(self, name: str, params: q.SparseVectorParams) -> None:
+        """Let points have a sparse vector of this name.
+
+        The description tells it last. Until then nobody writes such a vector, so a kill in between
+        leaves a collection without them.
+        """
+        with self._writing([]) as shard:
+            if name in self.layout.vectors or name in self.layout.sparse:
+                return
+            with suppress(EngineError):
+                shard.remove_vectors(name)  # what a kill has left, see below
+            shard.add_sparse(name, params)
+            self._relayout(self.layout._replace(sparse={**self.layout.sparse, name: params}))
+
+    def remove_vectors(self, name: str) -> None:
+        """Forget a vector of all points, and its name; the description first."""
+        with self._writing([]) as shard:
+            dense, sparse = dict(self.layout.vectors), dict(self.layout.sparse)
+            dense.pop(name, None)
+            sparse.pop(name, None)
+            self._relayout(Layout(dense, sparse))
+            shard.remove_vectors(name)
+
     def matching(self, only: q.Filter) -> list[Any]:
         """The ids of all points that a filter lets through."""
         ids: list[Any] = []
@@ -220,7 +249,8 @@ class Collection:
 
         Called by one thread only.
 
-        :returns: whether it was done; not, if the collection went or its indexes changed meanwhile
+        :returns: whether it was done; not, if the collection went, or its indexes or the names of
+            its vectors changed meanwhile
         """
         # Not the next number: what a killed server has begun may still be there.
         generation = max(self._wear.generation + 1, int(time.time()))
@@ -246,6 +276,12 @@ class Collection:
             if self._copy is not None:
                 self._copy.note(ids)
             yield self._shard
+
+    def _relayout(self, layout: Layout) -> None:
+        self._shard.flush()
+        write_description(self._folder, self._wear.generation, layout)
+        self.layout = layout
+        self._copy = None  # one that has been begun is of the former layout
 
     def _check_room(self) -> None:
         if self._closed:

@@ -48,7 +48,7 @@ def points_of(points: Sequence[Any]) -> list[Point]:
         Point(
             GrpcToRest.convert_point_id(point.id),
             dict(_vectors_of(point)),
-            GrpcToRest.convert_payload(point.payload),
+            GrpcToRest.convert_payload(getattr(point, "payload", {})),
         )
         for point in points
     ]
@@ -62,7 +62,15 @@ def _vectors_of(point: Any) -> Iterator[tuple[str, Any]]:
         raise UnsupportedError("a vector without a name")
     for name, vector in point.vectors.vectors.vectors.items():
         plain = vector.dense.data if vector.HasField("dense") else ()
-        yield name, list(plain) if plain else GrpcToRest.convert_vector(vector)
+        if vector.HasField("sparse"):  # without a look at each number, like the dense ones
+            yield name, _sparse(vector.sparse)
+        else:
+            yield name, list(plain) if plain else GrpcToRest.convert_vector(vector)
+
+
+def _sparse(vector: Any) -> q.SparseVector:
+    indices, values = list(vector.indices), list(vector.values)
+    return q.SparseVector.model_construct(indices=indices, values=values)
 
 
 def wanted_of(request: Any) -> tuple[Any, Any]:

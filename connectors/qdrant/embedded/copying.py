@@ -29,6 +29,7 @@ class Copy:
 
     def __init__(self, folder: Path, layout: Layout, indexes: Iterable[tuple[str, str]]) -> None:
         self.folder = folder
+        self._names = {*layout.vectors, *layout.sparse}
         self.changed: set[Any] = set()
         """The ids of what has changed in the shard."""
         shutil.rmtree(folder, ignore_errors=True)
@@ -48,7 +49,7 @@ class Copy:
     def add(self, records: Sequence[Any]) -> None:
         """Copy points of the shard."""
         if records:
-            self.shard.upsert([as_point(record) for record in records])
+            self.shard.upsert([as_point(record, self._names) for record in records])
 
     def carry(self, ids: Sequence[Any], found: Sequence[Any]) -> None:
         """Bring changed points up to date: those that were found, and those that are gone."""

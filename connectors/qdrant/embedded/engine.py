@@ -5,7 +5,7 @@ write-ahead log. What a kill -9 leaves is loaded again with everything that `Sha
 from; what a loss of power leaves, with everything up to the last `flush`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -61,9 +61,7 @@ class Shard:
             for name, params in vectors.items()
         }
         weighted = {
-            name: edge.EdgeSparseVectorParams(
-                modifier=edge.Modifier.Idf if params.modifier == q.Modifier.IDF else None
-            )
+            name: edge.EdgeSparseVectorParams(modifier=_modifier(params))
             for name, params in sparse.items()
         }
         if not dense and not weighted:
@@ -98,6 +96,19 @@ class Shard:
     def delete_payload(self, ids: Sequence[Any], keys: Sequence[str]) -> None:
         """Remove fields of the payloads of points."""
         self._update(edge.UpdateOperation.delete_payload(list(ids), list(keys)))
+
+    def update_vectors(self, points: Iterable[tuple[Any, Mapping[str, Any]]]) -> None:
+        """Set some vectors of points that are there, by id; their other ones stay."""
+        made = [edge.PointVectors(id_, _vectors(vectors)) for id_, vectors in points]
+        self._update(edge.UpdateOperation.update_vectors(made))
+
+    def add_sparse(self, name: str, params: q.SparseVectorParams) -> None:
+        """Let points have a sparse vector of this name; none has one yet."""
+        self._update(edge.UpdateOperation.create_sparse_vector(name, _modifier(params)))
+
+    def remove_vectors(self, name: str) -> None:
+        """Forget a vector of all points, and its name."""
+        self._update(edge.UpdateOperation.delete_vector_name(name))
 
     def index(self, field: str, type_: str) -> None:
         """Index a field of the payload.
@@ -176,15 +187,23 @@ class Shard:
         _asked(self._shard.update, operation)
 
 
-def as_point(record: Any) -> Point:
-    """A point that was read with its vectors and its payload, to be written elsewhere."""
+def as_point(record: Any, names: Container[str]) -> Point:
+    """A point that was read with its vectors and its payload, to be written elsewhere.
+
+    :param names: of the vectors that it may have there
+    """
     vectors = {
         name: q.SparseVector(indices=row.indices, values=row.values)
         if isinstance(row, edge.SparseVector)
         else row
         for name, row in (record.vector or {}).items()
+        if name in names
     }
     return Point(record.id, vectors, record.payload or {})
+
+
+def _modifier(params: q.SparseVectorParams) -> Any:
+    return edge.Modifier.Idf if params.modifier == q.Modifier.IDF else None
 
 
 def _asked(call: Any, *arguments: Any) -> Any:
@@ -280,6 +299,8 @@ def _condition(one: Any) -> Any:
         return _filter(one)
     if isinstance(one, q.HasIdCondition):
         return edge.HasIdCondition(set(one.has_id))
+    if isinstance(one, q.HasVectorCondition):
+        return edge.HasVectorCondition(one.has_vector)
     if isinstance(one, q.IsEmptyCondition):
         return edge.IsEmptyCondition(one.is_empty.key)
     if isinstance(one, q.IsNullCondition):

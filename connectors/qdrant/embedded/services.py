@@ -128,6 +128,26 @@ class Services(wire.PointsServicer, wire.CollectionsServicer):
         self.named(request.collection_name).upsert(points_of(request.points))
         return done()
 
+    def UpdateVectors(self, request: Any, context: Any) -> Any:
+        """Vectors of points."""
+        points = [(point.id, point.vectors) for point in points_of(request.points)]
+        self.named(request.collection_name).update_vectors(points)
+        return done()
+
+    def CreateVectorName(self, request: Any, context: Any) -> Any:
+        """The name of a sparse vector, for a collection that has points."""
+        if request.WhichOneof("vector_config") != "sparse_config":
+            raise UnsupportedError("a dense vector that is added to a collection")
+        modifier = GrpcToRest.convert_modifier(request.sparse_config.modifier)
+        params = q.SparseVectorParams(modifier=modifier)
+        self.named(request.collection_name).add_sparse(request.vector_name, params)
+        return done()
+
+    def DeleteVectorName(self, request: Any, context: Any) -> Any:
+        """Forget a vector of all points, and its name."""
+        self.named(request.collection_name).remove_vectors(request.vector_name)
+        return done()
+
     def SetPayload(self, request: Any, context: Any) -> Any:
         """Fields of payloads."""
         self._payload("set_payload", self.named(request.collection_name), request)
