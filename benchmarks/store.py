@@ -24,7 +24,9 @@ from connectors.qdrant.embedded.description import read_description, read_wear
 from connectors.qdrant.embedded.engine import Point, Shard
 from flows.embedding.embedder import Embedder
 from models import DOCUMENT_TYPES, Version
+from models.fresh import embedded_text
 from models.plans import NewChunk
+from models.sparse import SparseWeights, chunk_weights
 from models.stored import Key
 from retrieval.client import RetrievalClient
 from tests.chaos.harness import kill_store
@@ -159,10 +161,19 @@ def _chunk(number: int) -> NewChunk:
     return NewChunk(key, Version(1, 0), str(UUID(int=number + 1)), payload)
 
 
+def _rows(
+    numbers: range,
+) -> tuple[list[NewChunk], npt.NDArray[np.float32], list[SparseWeights]]:
+    """Chunks with their vectors."""
+    chunks = [_chunk(number) for number in numbers]
+    weights = [chunk_weights(embedded_text(chunk.payload)) for chunk in chunks]
+    return chunks, vectors(numbers.start, len(numbers)), weights
+
+
 def _write(store_: QdrantStore, start: int, end: int) -> None:
     for begin in range(start, end, 256):
         some = range(begin, min(end, begin + 256))
-        store_.upsert_chunks([_chunk(number) for number in some], vectors(begin, len(some)))
+        store_.upsert_chunks(*_rows(some))
 
 
 def settle(path: Path) -> None:
@@ -193,13 +204,10 @@ def _filled(client: QdrantClient, points: int, there: int = 0, ours: Path | None
     _write(store_, there, points - _MEASURED)
     if ours:
         settle(ours)
-    made = [
-        ([_chunk(number) for number in range(begin, begin + 250)], vectors(begin, 250))
-        for begin in range(points - _MEASURED, points, 250)
-    ]
+    made = [_rows(range(begin, begin + 250)) for begin in range(points - _MEASURED, points, 250)]
     begun = time.monotonic()
-    for chunks, rows in made:
-        store_.upsert_chunks(chunks, rows)
+    for rows in made:
+        store_.upsert_chunks(*rows)
     return _MEASURED / (time.monotonic() - begun)
 
 

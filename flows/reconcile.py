@@ -4,7 +4,8 @@ not.
 1. read the cluster time, then everything on both sides, and judge (`flows.reconciliation`)
 2. publish a repair for each document that differs, with that time as its version, so that it loses
    against every change made since; a document that was only on its way costs nothing
-3. look again until none of what was found differs any more
+3. give chunks that have no sparse vector theirs: those of an earlier version's store
+4. look again until none of what was found differs any more
 
 Exit code 0 if nothing was wrong, if everything is repaired, if repairs wait in the queue for a
 features flow, or if only a report was wanted; 1 if something could not be read or repaired; 130
@@ -18,7 +19,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from typing import Final
 
-from connectors.qdrant import QdrantStore, open_client
+from connectors.qdrant import STORE_ERRORS, QdrantStore, one_line, open_client
 from connectors.rabbitmq import RabbitMQConnection, RabbitMQPublisher, queue_names, topology
 from flows.command import run_command
 from flows.comparison import Comparison
@@ -27,11 +28,14 @@ from flows.logs import say
 from flows.reconciliation import NAMELESS, Report
 from flows.settings import Settings
 from models import DOCUMENT_TYPES, Message
+from models.errors import ConfigurationError, StoreTooOldError
 
 VERIFY_S: Final = 60.0
 """How long repairs are waited for."""
 
 _SHOWN: Final = 20
+_NOTICED_S: Final = 2.0
+"""After this a flow has noticed that chunks can have sparse vectors."""
 
 
 def main(arguments: Sequence[str] | None = None, embedder: ChunkingEmbedder | None = None) -> int:
@@ -52,7 +56,7 @@ def main(arguments: Sequence[str] | None = None, embedder: ChunkingEmbedder | No
                 say("nothing was repaired, since only a report was wanted")
             return 0
         report = _compare_and_repair(settings, comparison)
-        _prune(settings)
+        _mend_store(settings, types)
         return 0 if _repaired(settings, comparison, report) else 1
 
 
@@ -110,14 +114,23 @@ def _is_consumed(settings: Settings) -> bool:
         )
 
 
-def _prune(settings: Settings) -> None:
-    """Forget old tombstones."""
+def _mend_store(settings: Settings, types: Sequence[str]) -> None:
+    """Forget old tombstones, and add sparse vectors."""
     with closing(open_client(settings.qdrant)) as client:
-        before = time.time() - settings.tombstone_retention_days * 86400
         store = QdrantStore(client, DOCUMENT_TYPES, settings.qdrant.collections)
-        pruned = store.prune_tombstones(before)
-    if pruned:
-        say(f"{pruned} tombstones pruned")
+        before = time.time() - settings.tombstone_retention_days * 86400
+        if pruned := store.prune_tombstones(before):
+            say(f"{pruned} tombstones pruned")
+        try:
+            while added := sum(store.add_sparse(types).values()):
+                say(f"{added} chunks have got sparse vectors")
+                time.sleep(_NOTICED_S)
+        except StoreTooOldError as error:
+            say(str(error))
+        except STORE_ERRORS as error:
+            raise ConfigurationError(
+                f"Qdrant: no sparse vectors added: {one_line(error)}"
+            ) from error
 
 
 def _ignore(_repairs: list[Message]) -> None:

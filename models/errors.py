@@ -9,6 +9,7 @@ TwinstreamError
 ├── PointsGoneError           what is stored has changed under a plan: plan again
 ├── LostHistoryError          the change stream cannot go on from here: read everything again
 ├── StoreUnavailableError     nothing to read
+├── StoreTooOldError          a server that lacks what is asked of it
 └── OtherModelError           nothing to compare a query with
 """
 
@@ -53,6 +54,10 @@ class LostHistoryError(TwinstreamError):
 
 class StoreUnavailableError(TwinstreamError):
     """There is nothing to read: no store at that place, or it cannot be copied."""
+
+
+class StoreTooOldError(TwinstreamError):
+    """The server is of a version that cannot do this."""
 
 
 class OtherModelError(TwinstreamError):

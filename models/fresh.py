@@ -66,6 +66,14 @@ def fresh_points(document: Document, chunks: Sequence[Chunk], model: str) -> Fre
     )
 
 
+def embedded_text(chunk: Payload) -> str:
+    """The text of which both vectors of a chunk are made.
+
+    :param chunk: as it is stored, or is to be
+    """
+    return str(chunk.get("content") or "")
+
+
 def chunk_by_record(record: Payload, chunk: Payload) -> Payload:
     """The payload with which a chunk must be stored, going by the record that names it.
 

@@ -17,13 +17,14 @@ import numpy as np
 from qdrant_client import QdrantClient
 from qdrant_client import models as q
 
-from connectors.qdrant import UNPREFIXED, VECTOR_NAME, Collections, scroll
+from connectors.qdrant import SPARSE_NAME, UNPREFIXED, VECTOR_NAME, Collections, scroll
 from flows.embedding.embedder import TextEmbedder, Vectors
 from flows.operators.prepare import chunk, clean, decode
 from flows.text.chunk import Chunker
 from models import DOCUMENT_TYPES, CapturedChange, ChangeEvent, Delivery, record_id
-from models.fresh import difference, fresh_points
+from models.fresh import difference, embedded_text, fresh_points
 from models.prepared import Upsert
+from models.sparse import SparseWeights, chunk_weights
 
 COSINE: Final = 0.999
 """Vectors of the same text are equal above this: batches of other shapes round differently."""
@@ -36,6 +37,8 @@ class Point:
     payload: Mapping[str, Any]
     vector: Vectors | None = None
     """None where there is none, or where it was not read."""
+    sparse: SparseWeights | None = None
+    """The same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +88,10 @@ def expected_state(
         chunks = points.setdefault(UNPREFIXED.vectors(change.key.type), {})
         vectors: Iterable[Vectors | None] = repeat(None)
         if with_vectors:
-            vectors = embedder.encode([chunk.content for chunk in change.chunks])
+            vectors = embedder.encode([embedded_text(chunk) for chunk in fresh.chunks.values()])
         for (id_, payload), vector in zip(fresh.chunks.items(), vectors, strict=with_vectors):
-            chunks[id_] = Point(payload, vector)
+            sparse = chunk_weights(embedded_text(payload)) if with_vectors else None
+            chunks[id_] = Point(payload, vector, sparse or None)
     return State(points, with_vectors)
 
 
@@ -121,7 +125,9 @@ def compare(expected: State, stored: State, cosine: float = COSINE) -> list[str]
         for id_ in (id_ for id_ in want if id_ in have):
             difference = _payload_difference(want[id_].payload, have[id_].payload)
             if with_vectors and not difference:
-                difference = _vector_difference(want[id_].vector, have[id_].vector, cosine)
+                difference = _vector_difference(
+                    want[id_].vector, have[id_].vector, cosine
+                ) or _sparse_difference(want[id_].sparse, have[id_].sparse)
             if difference:
                 lines.append(f"{name}: {_label(want[id_])} has {difference}")
     return lines
@@ -148,13 +154,22 @@ def _points(
     client: QdrantClient, collection: str, with_vectors: bool
 ) -> Iterator[tuple[str, Point]]:
     for record in scroll(client, collection, with_vectors=with_vectors):
-        yield str(record.id), Point(record.payload or {}, _vector(record.vector))
+        vectors = record.vector if isinstance(record.vector, dict) else {}
+        dense, sparse = vectors.get(VECTOR_NAME), vectors.get(SPARSE_NAME)
+        yield (
+            str(record.id),
+            Point(
+                record.payload or {},
+                np.asarray(dense, dtype=np.float32) if dense is not None else None,
+                _weights(sparse) if isinstance(sparse, q.SparseVector) else None,
+            ),
+        )
 
 
-def _vector(vectors: q.VectorStructOutput | None) -> Vectors | None:
-    if not isinstance(vectors, dict) or VECTOR_NAME not in vectors:
-        return None
-    return np.asarray(vectors[VECTOR_NAME], dtype=np.float32)
+def _weights(sparse: q.SparseVector) -> SparseWeights | None:
+    pairs = sorted(zip(sparse.indices, sparse.values, strict=True))
+    indices, values = zip(*pairs, strict=True) if pairs else ((), ())
+    return SparseWeights(indices, values) if pairs else None
 
 
 def _payload_difference(want: Mapping[str, Any], have: Mapping[str, Any]) -> str:
@@ -171,6 +186,13 @@ def _vector_difference(want: Vectors | None, have: Vectors | None, cosine: float
         return f"a vector of {have.size} components instead of {want.size}"
     similarity = float(want @ have)
     return "" if similarity >= cosine else f"another vector: cosine {similarity:.4f}"
+
+
+def _sparse_difference(want: SparseWeights | None, have: SparseWeights | None) -> str:
+    if want is None or have is None:
+        return "" if want is have else f"{'a' if want is None else 'no'} sparse vector"
+    same = want.indices == have.indices and np.allclose(want.values, have.values, rtol=1e-5)
+    return "" if same else "another sparse vector"
 
 
 def _label(point: Point) -> str:

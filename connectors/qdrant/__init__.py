@@ -4,6 +4,7 @@ from connectors.qdrant.answers import STORE_ERRORS, is_missing_collection, one_l
 from connectors.qdrant.client import QdrantSettings, open_client, open_patiently, open_reader
 from connectors.qdrant.models_used import count_by_model
 from connectors.qdrant.names import (
+    SPARSE_NAME,
     TOMBSTONES,
     UNPREFIXED,
     VECTOR_NAME,
@@ -17,6 +18,7 @@ from connectors.qdrant.scroll import scroll
 from connectors.qdrant.store import QdrantStore
 
 __all__ = [
+    "SPARSE_NAME",
     "STORE_ERRORS",
     "TOMBSTONES",
     "UNPREFIXED",

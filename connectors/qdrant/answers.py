@@ -79,7 +79,7 @@ _REMEDIES_BY_CODE: Final = {
 
 def is_away(error: BaseException) -> bool:
     """Whether an error is an absence: neither of the content nor of points that are gone."""
-    return isinstance(error, STORE_ERRORS) and not (_is_content(error) or _is_gone(error))
+    return isinstance(error, STORE_ERRORS) and not (_is_content(error) or is_gone(error))
 
 
 def is_too_much(error: BaseException) -> bool:
@@ -114,7 +114,7 @@ def explain(error: BaseException) -> Absence:
 
 def translated(error: Exception) -> TwinstreamError:
     """An error that is no absence as one of ours."""
-    kind = PointsGoneError if _is_gone(error) else ContentRefusedError
+    kind = PointsGoneError if is_gone(error) else ContentRefusedError
     return kind(one_line(error))
 
 
@@ -140,5 +140,6 @@ def _is_content(error: BaseException) -> bool:
     return refused and bool(_TOO_LARGE.search(text) or _MALFORMED.search(text))
 
 
-def _is_gone(error: BaseException) -> bool:
+def is_gone(error: BaseException) -> bool:
+    """Whether points that were to be updated are not there."""
     return bool(_GONE.search(one_line(error)))

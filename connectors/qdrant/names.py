@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 VECTOR_NAME: Final = "dense"
+SPARSE_NAME: Final = "sparse"
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,15 +46,23 @@ def size_of_point(point: q.PointStruct) -> int:
 
     :raises ContentRefusedError: no server would take it
     """
-    size = 200 + sum(map(_size, (point.payload or {}).values()))
-    if isinstance(point.vector, dict):
-        size += sum(4 * len(vector) for vector in point.vector.values() if isinstance(vector, list))
+    size = 200 + sum(map(_size, (point.payload or {}).values())) + size_of_vectors(point)
     if size > MAX_POINT_BYTES:
         raise ContentRefusedError(
             f"a point of {size:,} bytes is larger than a Qdrant server takes "
             f"({MAX_POINT_BYTES:,} bytes)"
         )
     return size
+
+
+def size_of_vectors(point: q.PointStruct | q.PointVectors) -> int:
+    """Estimated bytes of the vectors of a point in a request."""
+    vectors = point.vector.values() if isinstance(point.vector, dict) else ()
+    return sum(
+        8 * len(vector.indices) if isinstance(vector, q.SparseVector) else 4 * len(vector)
+        for vector in vectors
+        if isinstance(vector, list | q.SparseVector)
+    )
 
 
 def _size(value: Any) -> int:

@@ -5,8 +5,10 @@ default of Qdrant Cloud, refuses a filter on any other field, and an index that 
 costs memory and each write.
 """
 
+import logging
 from collections.abc import Iterable, Mapping
 from operator import methodcaller
+from types import MappingProxyType
 from typing import Final
 from warnings import catch_warnings, simplefilter
 
@@ -16,7 +18,10 @@ from qdrant_client import models as q
 from connectors.qdrant.answers import STORE_ERRORS
 from connectors.qdrant.names import VECTOR_NAME, Collections
 from connectors.qdrant.patient import Ask
+from connectors.qdrant.sparse import SPARSE_PARAMS, has_sparse
 from models.errors import ConfigurationError
+
+log = logging.getLogger("connectors")
 
 Indexes = Mapping[str, q.PayloadSchemaType]
 
@@ -46,6 +51,8 @@ def indexes(names: Collections, types: Iterable[str]) -> dict[str, Indexes]:
 def ensure_schema(ask: Ask, names: Collections, types: Iterable[str], dimension: int) -> None:
     """Create what is missing: collections, and their indexes also where they exist already.
 
+    Chunks of an older collection go without sparse vectors until `make reconcile` adds them.
+
     :param ask: makes each request
     :param dimension: size of the chunks' vectors
     :raises ConfigurationError: a collection exists with other vectors
@@ -54,21 +61,34 @@ def ensure_schema(ask: Ask, names: Collections, types: Iterable[str], dimension:
     dense = {VECTOR_NAME: q.VectorParams(size=dimension, distance=q.Distance.COSINE)}
     for collection, fields in indexes(names, types).items():
         vectors = dense if collection in chunks else {}
-        create(ask, collection, vectors)
+        create(ask, collection, vectors, SPARSE_PARAMS if vectors else {})
         info = ask(methodcaller("get_collection", collection))
         if vectors:
             _check_vectors(collection, info, dimension)
+            if not has_sparse(info):
+                log.warning(
+                    "%s has no sparse vectors: it is written and searched without them until make "
+                    "reconcile adds them",
+                    collection,
+                )
         _ensure_indexes(ask, collection, info, fields)
 
 
-def create(ask: Ask, collection: str, vectors: Mapping[str, q.VectorParams]) -> None:
+def create(
+    ask: Ask,
+    collection: str,
+    vectors: Mapping[str, q.VectorParams],
+    sparse: Mapping[str, q.SparseVectorParams] = MappingProxyType({}),
+) -> None:
     """Create a collection, unless it is there."""
 
     def unless_there(client: QdrantClient) -> None:
         if client.collection_exists(collection):
             return
         try:
-            client.create_collection(collection, vectors_config=dict(vectors))
+            client.create_collection(
+                collection, vectors_config=dict(vectors), sparse_vectors_config=dict(sparse)
+            )
         except (ValueError, *STORE_ERRORS):
             if not client.collection_exists(collection):  # another process may have been faster
                 raise

@@ -4,6 +4,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from operator import methodcaller
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,10 +19,12 @@ from connectors.qdrant.owner import Owner, check_owner, claim
 from connectors.qdrant.patient import PatientClient
 from connectors.qdrant.requests import set_payload, tombstone, version_in
 from connectors.qdrant.schema import ensure_schema
+from connectors.qdrant.sparse import add_sparse, has_sparse, named
 from models import Version, record_id
 from models.fresh import without_text
 from models.identity import drop_fence_id
 from models.plans import NewChunk, RefreshPlan, RemovalPlan, UpsertPlan
+from models.sparse import NO_TERMS, SparseWeights
 from models.stored import SUSPECT, Key, Stored
 
 T = TypeVar("T")
@@ -49,6 +52,7 @@ class QdrantStore:
         self._client = PatientClient(client)
         self._types = tuple(types)
         self._names = collections
+        self._weighted: set[str] = set()
 
     def ensure_collections(self, dimension: int) -> None:
         """Create what is missing, payload indexes before the first write.
@@ -137,14 +141,19 @@ class QdrantStore:
                 self._names.tombstones, [tombstone(fence, type_, "", max(known, version))]
             )
 
-    def upsert_chunks(self, chunks: Sequence[NewChunk], vectors: npt.NDArray[np.float32]) -> None:
-        """W2: write new chunks with their vectors."""
-        points = (
-            (chunk.key.type, _chunk(chunk, vector))
-            for chunk, vector in zip(chunks, vectors, strict=True)
-        )
-        for type_, some in _grouped(points).items():
-            self._client.upsert(self._names.vectors(type_), some)
+    def upsert_chunks(
+        self,
+        chunks: Sequence[NewChunk],
+        vectors: npt.NDArray[np.float32],
+        weights: Sequence[SparseWeights],
+    ) -> None:
+        """W2: write new chunks with their vectors, dense and sparse."""
+        rows = zip(chunks, vectors, weights, strict=True)
+        for type_, some in _grouped((row[0].key.type, row) for row in rows).items():
+            collection = self._names.vectors(type_)
+            weighted = self._is_weighted(collection)
+            points = (_chunk(*row[:2], row[2] if weighted else NO_TERMS) for row in some)
+            self._client.upsert(collection, points)
 
     def bury(self, removals: Sequence[RemovalPlan]) -> None:
         """F1: tombstones of what is removed; from here on nothing older can come back."""
@@ -199,6 +208,19 @@ class QdrantStore:
         """Close the client."""
         self._client.close()
 
+    def add_sparse(self, types: Iterable[str]) -> dict[str, int]:
+        """Give every chunk of these types a sparse vector, while flows write or not.
+
+        :returns: by type, how many chunks of it had none
+        :raises StoreTooOldError: the server cannot add vectors to a collection that exists
+        :raises STORE_ERRORS: the server does not answer, or refuses; call it again
+        """
+
+        def add(client: QdrantClient) -> dict[str, int]:
+            return {type_: add_sparse(client, self._names.vectors(type_)) for type_ in types}
+
+        return self._client.attempt(add)
+
     def prune_tombstones(self, deleted_before: float) -> int:
         """Forget tombstones that are older than a moment.
 
@@ -222,6 +244,15 @@ class QdrantStore:
             log.warning("old tombstones were not removed: %s", one_line(error))
             return 0
 
+    def _is_weighted(self, collection: str) -> bool:
+        """Whether its chunks can have sparse vectors: from now on, if they have been added."""
+        if collection not in self._weighted:
+            info = self._client.call(methodcaller("get_collection", collection))
+            if not has_sparse(info):
+                return False
+            self._weighted.add(collection)
+        return True
+
     def _chunks_of(
         self, type_: str, keys: Sequence[Key]
     ) -> dict[Key, dict[str, Mapping[str, Any]]]:
@@ -241,9 +272,13 @@ def _grouped(pairs: Iterable[tuple[K, T]]) -> dict[K, list[T]]:
     return groups
 
 
-def _chunk(chunk: NewChunk, vector: npt.NDArray[np.float32]) -> q.PointStruct:
+def _chunk(
+    chunk: NewChunk, vector: npt.NDArray[np.float32], weights: SparseWeights
+) -> q.PointStruct:
     payload = {**chunk.payload, "version": chunk.version.time}
-    return q.PointStruct(id=chunk.id, vector={VECTOR_NAME: vector.tolist()}, payload=payload)
+    vectors = {VECTOR_NAME: vector.tolist(), **named(weights)}
+    # As pydantic would make it, but it would look at each number.
+    return q.PointStruct.model_construct(id=chunk.id, vector=vectors, payload=payload)
 
 
 def _record(plan: UpsertPlan) -> q.PointStruct:

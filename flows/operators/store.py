@@ -6,6 +6,7 @@ from typing import Any, Protocol
 from flows.embedding.embedder import Vectors
 from models import Version
 from models.plans import NewChunk, RefreshPlan, RemovalPlan, UpsertPlan
+from models.sparse import SparseWeights
 from models.stored import Key, Stored
 
 
@@ -22,8 +23,12 @@ class Store(Protocol):
         """W1, W3: what is stored of each document; for those in `list_chunks` with all chunks."""
         ...
 
-    def upsert_chunks(self, chunks: Sequence[NewChunk], vectors: Vectors) -> None:
-        """W2: write new chunks with their vectors, of shape (len(chunks), dimension)."""
+    def upsert_chunks(
+        self, chunks: Sequence[NewChunk], vectors: Vectors, weights: Sequence[SparseWeights]
+    ) -> None:
+        """W2: write new chunks with their vectors: dense ones, of shape (len(chunks), dimension),
+        and sparse ones.
+        """
         ...
 
     def bury(self, removals: Sequence[RemovalPlan]) -> None:

@@ -15,9 +15,11 @@ from flows.embedding.embedder import TextEmbedder, Vectors
 from flows.operators.plan import plan
 from flows.operators.store import Store
 from models.errors import ModelRefusedError
+from models.fresh import embedded_text
 from models.metrics import CHUNKS_REUSED, FRESHNESS
 from models.plans import RefreshPlan, RemovalPlan, UpsertPlan, WritePlan
 from models.prepared import Removal, Upsert
+from models.sparse import chunk_weights
 from models.stored import Key, Stored
 
 CHUNKS_PER_WRITE = 256
@@ -129,8 +131,8 @@ class Writer:
     def _embed_and_upsert(self, plans: Iterable[WritePlan]) -> None:
         missing = (chunk for plan_ in plans if isinstance(plan_, UpsertPlan) for chunk in plan_.new)
         while piece := list(islice(missing, CHUNKS_PER_WRITE)):
-            texts = [chunk.payload["content"] for chunk in piece]
-            self._store.upsert_chunks(piece, self._embed(texts))
+            texts = [embedded_text(chunk.payload) for chunk in piece]
+            self._store.upsert_chunks(piece, self._embed(texts), list(map(chunk_weights, texts)))
 
     def _embed(self, texts: Sequence[str]) -> Vectors:
         """A vector for each text; the same text goes to the model once."""

@@ -114,7 +114,7 @@ REFUSALS = [
         "limits-of-the-store-are-refusals",
         _WAITING,
         ANSWERS,
-        "    return isinstance(error, STORE_ERRORS) and not (_is_content(error) or _is_gone(error))\n",
+        "    return isinstance(error, STORE_ERRORS) and not (_is_content(error) or is_gone(error))\n",
         "    return _code(error) in (None, grpc.StatusCode.UNAVAILABLE)\n",
         "tests/unit/test_answers.py",
     ),

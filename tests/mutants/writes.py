@@ -147,12 +147,37 @@ WRITES = [
         "old-chunks-go-with-the-first-new-ones",
         "no empty window",
         WRITE,
-        "            self._store.upsert_chunks(piece, self._embed(texts))\n",
-        "            self._store.upsert_chunks(piece, self._embed(texts))\n"
+        "            self._store.upsert_chunks(piece, self._embed(texts), list(map(chunk_weights, texts)))\n",
+        "            self._store.upsert_chunks(piece, self._embed(texts), list(map(chunk_weights, texts)))\n"
         "            self._store.delete_chunks(\n"
         "                [(p.key, i) for p in plans if isinstance(p, UpsertPlan) for i in p.gone]\n"
         "            )\n",
         "tests/unit/test_write_order.py",
+    ),
+    Mutant(
+        "a-flow-does-not-notice-an-upgrade",
+        "every chunk has its sparse vector",
+        "connectors/qdrant/store.py",
+        "            if not has_sparse(info):\n                return False\n",
+        "            if not has_sparse(info):\n                self._is_weighted = lambda _: False\n"
+        "                return False\n",
+        "tests/unit/test_upgrade.py",
+    ),
+    Mutant(
+        "an-upgrade-looks-once",
+        "every chunk has its sparse vector",
+        "connectors/qdrant/sparse.py",
+        "    while added := _fill(client, collection):\n        total += added\n",
+        "    if not total:\n        total += _fill(client, collection)\n",
+        "tests/unit/test_upgrade.py",
+    ),
+    Mutant(
+        "a-copy-takes-vectors-that-were-removed",
+        "every chunk has its sparse vector",
+        "connectors/qdrant/embedded/engine.py",
+        "        if name in names\n",
+        "",
+        "tests/integration/test_upgrade.py",
     ),
     Mutant(
         "a-chunk-stores-its-place",

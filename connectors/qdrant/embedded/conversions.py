@@ -47,14 +47,19 @@ def points_of(points: Sequence[Any]) -> list[Point]:
     return [
         Point(
             GrpcToRest.convert_point_id(point.id),
-            dict(_vectors_of(point)),
-            GrpcToRest.convert_payload(getattr(point, "payload", {})),
+            dict(_vectors(point)),
+            GrpcToRest.convert_payload(point.payload),
         )
         for point in points
     ]
 
 
-def _vectors_of(point: Any) -> Iterator[tuple[str, Any]]:
+def vectors_of(points: Sequence[Any]) -> list[tuple[Any, dict[str, Any]]]:
+    """Ids and vectors of an update of vectors."""
+    return [(GrpcToRest.convert_point_id(point.id), dict(_vectors(point))) for point in points]
+
+
+def _vectors(point: Any) -> Iterator[tuple[str, Any]]:
     kind = point.vectors.WhichOneof("vectors_options")
     if kind is None:
         return

@@ -24,6 +24,7 @@ from connectors.qdrant.embedded.conversions import (
     query_of,
     retrieved,
     scored,
+    vectors_of,
     wanted_of,
     wire_id,
 )
@@ -130,8 +131,7 @@ class Services(wire.PointsServicer, wire.CollectionsServicer):
 
     def UpdateVectors(self, request: Any, context: Any) -> Any:
         """Vectors of points."""
-        points = [(point.id, point.vectors) for point in points_of(request.points)]
-        self.named(request.collection_name).update_vectors(points)
+        self.named(request.collection_name).update_vectors(vectors_of(request.points))
         return done()
 
     def CreateVectorName(self, request: Any, context: Any) -> Any:
