@@ -42,7 +42,7 @@ PARAGRAPHS: Final = 10
 """Of each document; each becomes a chunk."""
 WATCHED: Final = 10
 """Every so many edits, one is watched until it can be searched."""
-_WORDS: Final = (ROOT / "README.md").read_text().split()
+_WORDS: Final = re.findall(r"[A-Za-z]+", (ROOT / "README.md").read_text())
 _POSTS: Final = vectors_of("posts")
 _RECORDS: Final = cleaned("posts")
 

@@ -17,9 +17,10 @@ from models.errors import StoreUnavailableError
 READER_TIMEOUT_S: Final = 10
 """How long a call of a reading command may take."""
 
-# gRPC would wait up to two minutes before it tries a server that was away again, and would wait
-# for ever for an answer from one that vanished without a word.
+# gRPC would wait up to two minutes before it tries a server that was away again, twenty seconds for
+# one that takes connections and says nothing, and for ever for an answer from one that vanished.
 _CHANNEL: Final = {
+    "grpc.min_reconnect_backoff_ms": 5000,  # the time for one attempt to connect
     "grpc.initial_reconnect_backoff_ms": 100,
     "grpc.max_reconnect_backoff_ms": 2000,
     "grpc.keepalive_time_ms": 30_000,
