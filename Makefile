@@ -50,9 +50,8 @@ bench: stack ## measure throughput, freshness and cost of an edit
 dev: stack ## the local stack in the foreground: both servers and both flows
 	@$(RUN) $(PYTHON) -m ops.dev
 
-search: python ## search the feature store: make search q="how are acks batched"
-	@if [ -z "$$q" ]; then echo 'usage: make search q="what to look for"' >&2; exit 2; fi
-	@$(RUN) $(PYTHON) -m retrieval.search -- "$$q"
+search: python ## search the feature store: make search q="how are acks batched"; a prompt without q
+	@$(RUN) $(PYTHON) -m retrieval.search -- $${q:+"$$q"}
 
 status: python ## documents, chunks, queue depths and lag
 	@$(RUN) $(PYTHON) -m retrieval.status

@@ -1,33 +1,43 @@
-"""Searching the stored chunks by meaning, and finding a hit's place in its document."""
+"""Searching the stored chunks by meaning and by words, and the place of a hit in its document."""
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from qdrant_client import QdrantClient, models
+from typing_extensions import Unpack
 
 from connectors.qdrant import (
     STORE_ERRORS,
     UNPREFIXED,
-    VECTOR_NAME,
     Collections,
     is_missing_collection,
+    is_missing_vector,
 )
 from flows.embedding.embedder import TextEmbedder
 from flows.embedding.precision import names_of_the_model
 from models import DOCUMENT_TYPES, record_id
-from models.errors import OtherModelError
+from models.errors import ConfigurationError, OtherModelError
 from models.fresh import Payload
+from models.sparse import query_weights
+from retrieval.ask import Found, Query, ask
+from retrieval.fusion import merged
 from retrieval.hits import Context, Hit, Neighbour, Place
+from retrieval.options import Mode, Options, Wanted
 
 _REQUESTS_AT_ONCE: Final = 32
 """Of all threads that use one client; each has one request for each type."""
 
+_QUERIES_AT_ONCE: Final = 32
+
 T = TypeVar("T")
+
+log = logging.getLogger("retrieval")
 
 
 class RetrievalClient:
-    """Embeds a query with the flow's own model and merges the best chunks of all types.
+    """Embeds queries with the flow's own model and merges the best chunks of all types.
 
     Thread-safe where its store is. Each method sends its requests for all types at the same time.
 
@@ -45,57 +55,99 @@ class RetrievalClient:
         self._names = collections
         # Its threads start when they are needed, and end with this client.
         self._pool = ThreadPoolExecutor(_REQUESTS_AT_ONCE, "search")
+        self.dense_only: set[str] = set()
+        """Types that were found to have no sparse vectors: `make reconcile` adds them."""
 
-    def search(
-        self,
-        query: str,
-        *,
-        limit: int = 5,
-        types: Sequence[str] = (),
-        author_id: str | None = None,
-        platform: str | None = None,
-    ) -> list[Hit]:
-        """Return at most `limit` hits, best first; of all document types unless `types` names some.
+    def search(self, query: str, **options: Unpack[Options]) -> list[Hit]:
+        """Return the best hits for a query, best first.
 
-        One request for each type, all at the same time, so a search takes one round trip. Only
-        chunks embedded by the same model are compared: scores across models mean nothing. A chunk
-        is found as soon as it is stored, so a long new document is found in part while it is
-        written for the first time; `places` tells.
+        One request for each type, all at the same time, so a search takes one round trip. By
+        meaning, only chunks embedded by the same model are compared: scores across models mean
+        nothing. A chunk is found as soon as it is stored, so a long new document is found in part
+        while it is written for the first time; `places` tells.
+
+        A hybrid search takes the best by meaning of all types together, the best by words in the
+        same way, and fuses the two lists by rank. By words, each type weighs a term by how rare it
+        is among the chunks of that type. Where a type has no sparse vectors yet, it is searched by
+        meaning only, see `dense_only`.
+
+        Each page of a search (`offset`) is made anew, of longer lists.
 
         Raises:
-            ValueError: the query is blank, `limit` is below 1, or a type is unknown.
+            ValueError: the query is blank, or the options make no sense.
             OtherModelError: there are chunks, and all are of other models.
+            ConfigurationError: the mode is sparse, and there are no sparse vectors.
             grpc.RpcError: the server does not answer, or refuses.
         """
-        if not query.strip():
+        return self.search_many([query], **options)[0]
+
+    def search_many(self, queries: Sequence[str], **options: Unpack[Options]) -> list[list[Hit]]:
+        """The hits of several queries, in their order; up to 32 queries share their requests.
+
+        Raises:
+            As `search`, which is this with one query.
+        """
+        wanted = Wanted(**options)
+        if any(not query.strip() for query in queries):
             raise ValueError("the query is empty")
-        if limit < 1:
-            raise ValueError(f"the limit must be 1 or more, not {limit}")
-        if unknown := sorted(set(types) - set(DOCUMENT_TYPES)):
-            known = ", ".join(DOCUMENT_TYPES)
-            raise ValueError(f"unknown document type {unknown[0]!r}; known are {known}")
-        same_model = _model_is(self._embedder.name)
-        wanted = [same_model]
-        for key, value in (("author_id", author_id), ("platform", platform)):
-            if value is not None:
-                wanted.append(models.FieldCondition(key=key, match=models.MatchValue(value=value)))
-        vector = self._embedder.encode([query])[0].tolist()
+        found = []
+        for start in range(0, len(queries), _QUERIES_AT_ONCE):
+            some = self._prepared(queries[start : start + _QUERIES_AT_ONCE], wanted.mode)
+            found += self._search(some, wanted, wanted.depth)
+        return found
 
-        def of_type(type_: str) -> list[Hit]:
-            answer = self._store.query_points(
-                self._names.vectors(type_),
-                query=vector,
-                using=VECTOR_NAME,
-                query_filter=models.Filter(must=[*wanted]),
-                limit=limit,
-            )
-            return [_hit(point) for point in answer.points]
+    def _prepared(self, texts: Sequence[str], mode: Mode) -> list[Query]:
+        nothing = [None] * len(texts)
+        vectors: Iterable[Any] = nothing if mode == "sparse" else self._embedder.encode(texts)
+        weights: Iterable[Any] = nothing if mode == "dense" else map(query_weights, texts)
+        return [
+            Query(vector, terms if terms and terms.indices else None)
+            for vector, terms in zip(vectors, weights, strict=True)
+        ]
 
-        found = self._of_each(of_type, dict.fromkeys(types or DOCUMENT_TYPES))
-        hits = [hit for some in found.values() for hit in some]
-        if not hits:
-            self._check_models(found, same_model)
-        return sorted(hits, key=_rank)[:limit]
+    def _search(self, queries: Sequence[Query], wanted: Wanted, depth: int) -> list[list[Hit]]:
+        # Precisions of one model agree to 0.9999: a laptop may search what a server has embedded.
+        names = names_of_the_model(self._embedder.name) if wanted.mode != "sparse" else ()
+        only = wanted.filter(names)
+
+        def of_type(type_: str) -> list[Found]:
+            return self._ask(type_, queries, wanted, only, depth)
+
+        answers = self._of_each(of_type, dict.fromkeys(wanted.types or DOCUMENT_TYPES))
+        if wanted.mode == "sparse" and answers and self.dense_only.issuperset(answers):
+            raise ConfigurationError("the store has no sparse vectors: make reconcile adds them")
+        results = []
+        for query, *found in zip(queries, *answers.values(), strict=True):
+            page = merged(found, wanted, depth)
+            if page is None:  # too few documents have all of the best chunks
+                [page] = self._search([query], wanted, 4 * depth)
+            results.append(page)
+        if names and not any(results):
+            self._check_models(answers, names)
+        return results
+
+    def _ask(
+        self,
+        type_: str,
+        queries: Sequence[Query],
+        wanted: Wanted,
+        only: models.Filter | None,
+        depth: int,
+    ) -> list[Found]:
+        collection = self._names.vectors(type_)
+        try:
+            found = ask(self._store, collection, queries, wanted, only, depth)
+        except (ValueError, *STORE_ERRORS) as error:
+            if not is_missing_vector(error) or wanted.mode == "dense":
+                raise
+            if type_ not in self.dense_only:
+                log.warning("%s: by meaning only, until make reconcile adds sparse vectors", type_)
+            self.dense_only.add(type_)
+            dense = [query._replace(weights=None) for query in queries]
+            return ask(self._store, collection, dense, wanted, only, depth)
+        if any(query.weights for query in queries):
+            self.dense_only.discard(type_)
+        return found
 
     def places(self, hits: Sequence[Hit]) -> list[Place | None]:
         """Where each hit stands in its document, by the document's record as it is now.
@@ -138,6 +190,18 @@ class RetrievalClient:
             for place, ids in zip(places, around, strict=True)
         ]
 
+    def documents(self, hits: Sequence[Hit]) -> list[str | None]:
+        """The whole text of each hit's document, as its record has it now; None where it is gone.
+
+        One request for each type of the hits.
+
+        Raises:
+            grpc.RpcError: the server does not answer, or refuses.
+        """
+        wanted = [(hit.type, _record_of(hit)) for hit in hits]
+        records = self._payloads(self._names.cleaned, wanted, ["cleaned_content"])
+        return [records.get(id_, {}).get("cleaned_content") for _, id_ in wanted]
+
     def _named(self, hits: Iterable[Hit]) -> dict[str, list[str]]:
         """The chunks that the records of these hits name, in their order, by the record's id."""
         wanted = [(hit.type, _record_of(hit)) for hit in hits]
@@ -179,8 +243,9 @@ class RetrievalClient:
 
         return dict(pair for some in self._pool.map(unless_missing, types) for pair in some)
 
-    def _check_models(self, types: Iterable[str], same: models.FieldCondition) -> None:
+    def _check_models(self, types: Iterable[str], names: Sequence[str]) -> None:
         """Tell "nothing like it" from "nothing comparable"."""
+        same = models.FieldCondition(key="model", match=models.MatchAny(any=list(names)))
         other: str | None = None
         for name in map(self._names.vectors, types):
             if self._store.scroll(name, models.Filter(must=[same]), limit=1)[0]:
@@ -192,16 +257,6 @@ class RetrievalClient:
                 f"the stored chunks were embedded by {other!r}, the query by "
                 f"{self._embedder.name!r}: set EMBEDDING_MODEL to the model of the features flow"
             )
-
-
-def _model_is(name: str) -> models.FieldCondition:
-    # Precisions of one model agree to 0.9999, so a laptop may search what a server has embedded.
-    names = names_of_the_model(name)
-    return models.FieldCondition(key="model", match=models.MatchAny(any=names))
-
-
-def _rank(hit: Hit) -> tuple[float, str, str, str]:
-    return -hit.score, hit.type, hit.entry_id, hit.id
 
 
 def _record_of(hit: Hit) -> str:
@@ -229,20 +284,4 @@ def _context(place: Place, ids: Mapping[str, int], chunks: Mapping[str, Payload]
         place,
         tuple(one for one in found if one.position < place.position),
         tuple(one for one in found if one.position > place.position),
-    )
-
-
-def _hit(point: models.ScoredPoint) -> Hit:
-    payload = point.payload or {}
-    return Hit(
-        score=point.score,
-        type=payload["type"],
-        entry_id=payload["entry_id"],
-        author_id=payload.get("author_id"),
-        platform=payload.get("platform"),
-        link=payload.get("link"),
-        name=payload.get("name"),
-        path=payload.get("path"),
-        content=payload["content"],
-        id=str(point.id),
     )

@@ -8,7 +8,8 @@ class Hit:
     """One stored chunk that answers a query."""
 
     score: float
-    """Cosine similarity to the query, 1 at most."""
+    """The higher, the better. Of a hybrid search the fused one: 1 where both lists have the hit
+    first. Of a dense search `dense`, of a sparse one `sparse`."""
     type: str
     """Document type: the MongoDB collection."""
     entry_id: str
@@ -27,6 +28,10 @@ class Hit:
     """Text of the chunk."""
     id: str
     """The chunk's point."""
+    dense: float | None = None
+    """Cosine similarity to the query, 1 at most; None where the hit was found by words only."""
+    sparse: float | None = None
+    """BM25 of the query's terms; None where the hit was found by meaning only."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,14 @@
-"""Search the store from the command line: `python -m retrieval.search "how do I …"`."""
+"""Search the store from the command line: `python -m retrieval.search "how do I …"`, or without a
+query for a prompt that keeps the model loaded.
+"""
 
 import argparse
 import dataclasses
 import os
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
@@ -21,7 +24,16 @@ from models.errors import ConfigurationError, OtherModelError, StoreUnavailableE
 from models.shown import shown
 from retrieval.client import RetrievalClient
 from retrieval.hits import Hit, Place
+from retrieval.options import MODES
 
+_ERRORS = (
+    ConfigurationError,
+    StoreUnavailableError,
+    OtherModelError,
+    ValueError,
+    OSError,
+    *STORE_ERRORS,
+)
 _LINES = 4
 _INDENT = " " * 8
 
@@ -30,27 +42,71 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print the best hits and return 0, or print one line on stderr and return 1."""
     options = _options(arguments)
     query = " ".join(options.query)
-    if not query.strip():
+    if not query.strip() and not sys.stdin.isatty():
         return _fail('no query: python -m retrieval.search "…", or make search q="…"')
     try:
-        hits, places = _search(query, options)
-    except (
-        ConfigurationError,
-        StoreUnavailableError,
-        OtherModelError,
-        ValueError,
-        OSError,
-    ) as error:
-        return _fail(str(error))
-    except STORE_ERRORS as error:
-        return _fail(f"Qdrant: {one_line(error)}")
+        with _opened() as client:
+            if query.strip():
+                _answer(client, query, options)
+                return 0
+            return _prompt(client, options)
+    except _ERRORS as error:
+        return _fail(_reason(error))
+
+
+def _prompt(client: RetrievalClient, options: argparse.Namespace) -> int:
+    """Answer what is typed, line by line, until its end."""
+    say("a query a line; an empty line or Ctrl-D ends it")
+    while True:
+        try:
+            query = input("? ")
+        except EOFError:
+            return 0
+        if not query.strip():
+            return 0
+        try:
+            _answer(client, _typed(query), options)
+        except _ERRORS as error:
+            complain(_reason(error))
+
+
+def _answer(client: RetrievalClient, query: str, options: argparse.Namespace) -> None:
+    hits, places = _search(client, query, options)
     if options.json:
         say_json(list(map(_as_json, hits, places)))
     elif hits:
         print_hits(Console(), hits)
     else:
         say("no hits")
-    return 0
+
+
+def _search(
+    client: RetrievalClient, query: str, options: argparse.Namespace
+) -> tuple[list[Hit], list[Place | None]]:
+    """Hits and, where they are printed, their places."""
+    hits = client.search(
+        query,
+        limit=options.limit,
+        offset=options.offset,
+        mode=options.mode,
+        types=options.type,
+        author_id=options.author,
+        platform=options.platform,
+        entry_id=options.document,
+        path=options.path,
+        per_document=options.per_document,
+    )
+    return hits, client.places(hits) if options.json else []
+
+
+@contextmanager
+def _opened() -> Iterator[RetrievalClient]:
+    settings = Settings.from_env()
+    with open_reader(settings.qdrant) as store:
+        embedder = Embedder(
+            settings.embedding_model, settings.embedding_device, settings.embedding_precision
+        )
+        yield RetrievalClient(store, embedder, settings.qdrant.collections)
 
 
 def print_hits(console: Console, hits: Sequence[Hit], lines: int = _LINES) -> None:
@@ -82,20 +138,6 @@ def _excerpt(console: Console, hit: Hit, lines: int) -> list[Text]:
     return list(prose.wrap(console, width))[:lines]
 
 
-def _search(query: str, options: argparse.Namespace) -> tuple[list[Hit], list[Place | None]]:
-    """Hits and, where they are printed, their places."""
-    settings = Settings.from_env()
-    with open_reader(settings.qdrant) as store:
-        embedder = Embedder(
-            settings.embedding_model, settings.embedding_device, settings.embedding_precision
-        )
-        client = RetrievalClient(store, embedder, settings.qdrant.collections)
-        hits = client.search(
-            query, limit=options.limit, types=options.type, author_id=options.author
-        )
-        return hits, client.places(hits) if options.json else []
-
-
 def _as_json(hit: Hit, place: Place | None) -> dict[str, Any]:
     fields = dataclasses.asdict(hit)
     del fields["id"]
@@ -105,11 +147,19 @@ def _as_json(hit: Hit, place: Place | None) -> dict[str, Any]:
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m retrieval.search",
-        description="Search the stored chunks by meaning. A features flow may be running.",
+        description="Search the stored chunks by meaning and by words. A features flow may be "
+        "running.",
         epilog="Exit code 0: done, with or without hits. 1: the store cannot be searched.",
     )
-    parser.add_argument("query", nargs="*", type=_typed, help="the question")
+    parser.add_argument("query", nargs="*", type=_typed, help="the question (default: a prompt)")
     parser.add_argument("--limit", type=int, default=5, help="number of hits (default: 5)")
+    parser.add_argument("--offset", type=int, default=0, help="hits to leave out before the first")
+    parser.add_argument(
+        "--mode",
+        choices=MODES,
+        default=MODES[0],
+        help="by meaning (dense), by words (sparse) or by both (default)",
+    )
     parser.add_argument(
         "--type",
         action="append",
@@ -118,6 +168,10 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="search documents of this type only; may be repeated",
     )
     parser.add_argument("--author", type=_typed, help="search documents of this author_id only")
+    parser.add_argument("--platform", type=_typed, help="search documents of this platform only")
+    parser.add_argument("--document", type=_typed, help="search the document of this entry_id only")
+    parser.add_argument("--path", type=_typed, help="search this file or field only")
+    parser.add_argument("--per-document", type=int, help="hits of one document at most")
     parser.add_argument("--json", action="store_true", help="print the hits as a JSON array")
     return parser.parse_args(arguments)
 
@@ -126,6 +180,10 @@ def _typed(argument: str) -> str:
     """An argument as it was typed: Python hides bytes that the locale has no character for."""
     hidden = any("\ud800" <= character <= "\udfff" for character in argument)
     return os.fsencode(argument).decode(errors="replace") if hidden else argument
+
+
+def _reason(error: Exception) -> str:
+    return f"Qdrant: {one_line(error)}" if isinstance(error, STORE_ERRORS) else str(error)
 
 
 def _fail(message: str) -> int:

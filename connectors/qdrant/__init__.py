@@ -1,6 +1,11 @@
 """Qdrant: clients for reading and writing, the store of the features flow, scans of its points."""
 
-from connectors.qdrant.answers import STORE_ERRORS, is_missing_collection, one_line
+from connectors.qdrant.answers import (
+    STORE_ERRORS,
+    is_missing_collection,
+    is_missing_vector,
+    one_line,
+)
 from connectors.qdrant.client import QdrantSettings, open_client, open_patiently, open_reader
 from connectors.qdrant.models_used import count_by_model
 from connectors.qdrant.names import (
@@ -33,6 +38,7 @@ __all__ = [
     "count_by_model",
     "estimated_points",
     "is_missing_collection",
+    "is_missing_vector",
     "one_line",
     "open_client",
     "open_patiently",

@@ -41,6 +41,9 @@ _TOO_MANY: Final = re.compile(
 )
 _TOO_LONG_A_PAGE: Final = re.compile(r'for "limit"')
 _NO_COLLECTION: Final = re.compile(r"Collection .* (doesn\W+t exist|not found)")
+_NO_VECTOR: Final = re.compile(
+    r"Not existing vector name|[Vv]ector \S+ (is )?not found|[Vv]ector with name .* not found"
+)
 
 _REFUSED: Final = {
     grpc.StatusCode.INVALID_ARGUMENT,
@@ -101,6 +104,11 @@ def is_missing_collection(error: BaseException) -> bool:
     """Whether a reading request failed because its collection does not exist."""
     # By its text: a shard of a cluster that cannot be found has the same status.
     return bool(_NO_COLLECTION.search(one_line(error)))
+
+
+def is_missing_vector(error: BaseException) -> bool:
+    """Whether a request failed because its collection has no vectors of this name."""
+    return bool(_NO_VECTOR.search(one_line(error)))
 
 
 def explain(error: BaseException) -> Absence:

@@ -31,6 +31,7 @@ _CHUNKS: Final[Indexes] = {
     "model": q.PayloadSchemaType.KEYWORD,
     "author_id": q.PayloadSchemaType.KEYWORD,
     "platform": q.PayloadSchemaType.KEYWORD,
+    "path": q.PayloadSchemaType.KEYWORD,
 }
 _TOMBSTONES: Final[Indexes] = {
     "type": q.PayloadSchemaType.KEYWORD,

@@ -25,7 +25,7 @@ from tests.unit.test_index import World, change
 
 TOGETHER_S = 20
 """How long a request waits for the others."""
-QUERIES = sorted(("Query", vectors_of(type_)) for type_ in DOCUMENT_TYPES)
+QUERIES = sorted(("QueryBatch", vectors_of(type_)) for type_ in DOCUMENT_TYPES)
 
 
 class Wire(grpc.GenericRpcHandler):  # type: ignore[misc]
@@ -111,7 +111,7 @@ def test_a_search_costs_one_round_trip(
     assert (hits[0].content, len(hits)) == ("b", 3)
     assert passing.together(1) == QUERIES
     assert [hit.content for hit in retrieval.search("c", limit=1, types=["posts"])] == ["c"]
-    assert passing.together(1) == [("Query", vectors_of("posts"))]
+    assert passing.together(1) == [("QueryBatch", vectors_of("posts"))]
     assert retrieval.places(hits[:1]) == [Place(1, 3)]
     assert passing.together(1) == [("Get", cleaned("posts"))]
     [found] = retrieval.contexts(hits[:1])
@@ -166,8 +166,8 @@ def test_another_model_is_told_on_a_server(
     with pytest.raises(OtherModelError, match="'hashing'"):
         RetrievalClient(store, newer).search("a")
     asked = passing.together(0)
-    assert [call for call in asked if call[0] == "Query"] == QUERIES
-    assert {name for name, _ in asked} == {"Query", "Scroll"}
+    assert [call for call in asked if call[0] == "QueryBatch"] == QUERIES
+    assert {name for name, _ in asked} == {"QueryBatch", "Scroll"}
 
 
 def test_the_threads_of_a_search_end_with_its_client(store: QdrantClient) -> None:

@@ -33,7 +33,8 @@ status._queues = lambda settings, problems: {"default": TOLD}
 status._store = lambda settings, problems: {}
 
 hits = [Hit(0.5, kind, *[TOLD] * 6, TOLD, "1") for kind in ("posts", "repositories")]
-search._search = lambda asked, options: (hits if asked == QUERY else [], [None] * 2)
+search._opened = contextlib.nullcontext
+search._search = lambda _, asked, options: (hits if asked == QUERY else [], [None] * 2)
 
 def lines():  # as reconcile and replay print them
     configure_logging("INFO")

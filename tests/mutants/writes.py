@@ -201,9 +201,9 @@ WRITES = [
         "a-search-looks-for-its-collections-first",
         "a search costs one round trip",
         RETRIEVAL,
-        "            answer = self._store.query_points(\n",
-        "            self._store.collection_exists(self._names.vectors(type_))\n"
-        "            answer = self._store.query_points(\n",
+        "        collection = self._names.vectors(type_)\n",
+        "        collection = self._names.vectors(type_)\n"
+        "        self._store.collection_exists(collection)\n",
         "tests/unit/test_retrieval.py",
     ),
     Mutant(

@@ -15,10 +15,12 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from connectors.qdrant import VECTOR_NAME, QdrantSettings, cleaned, open_reader, vectors_of
+from connectors.qdrant.sparse import SPARSE_PARAMS, named
 from flows.embedding.embedder import Vectors
 from flows.settings import VARIABLES
 from models import DOCUMENT_TYPES, record_id
 from models.errors import OtherModelError, StoreUnavailableError
+from models.sparse import chunk_weights
 from retrieval import search, status
 from retrieval.client import RetrievalClient
 from retrieval.hits import Context, Hit, Neighbour, Place
@@ -46,7 +48,9 @@ class HashingEmbedder:
 
 def create(client: QdrantClient, type_: str) -> None:
     vectors = {VECTOR_NAME: q.VectorParams(size=DIMENSION, distance=q.Distance.COSINE)}
-    client.create_collection(vectors_of(type_), vectors_config=vectors)
+    client.create_collection(
+        vectors_of(type_), vectors_config=vectors, sparse_vectors_config=SPARSE_PARAMS
+    )
     client.create_collection(cleaned(type_), vectors_config={})
 
 
@@ -63,7 +67,7 @@ def record(client: QdrantClient, type_: str, entry_id: str, chunk_ids: list[str]
 
 
 def put_chunk(client: QdrantClient, type_: str, number: int, content: str, **payload: str) -> None:
-    vector = HashingEmbedder().encode([content])[0].tolist()
+    dense = HashingEmbedder().encode([content])[0].tolist()
     fields = {
         "type": type_,
         "entry_id": str(number),
@@ -76,7 +80,8 @@ def put_chunk(client: QdrantClient, type_: str, number: int, content: str, **pay
         "path": "",
     }
     id_ = str(UUID(int=number))
-    point = q.PointStruct(id=id_, vector={VECTOR_NAME: vector}, payload=fields | payload)
+    vectors = {VECTOR_NAME: dense, **named(chunk_weights(content))}
+    point = q.PointStruct(id=id_, vector=vectors, payload=fields | payload)
     client.upsert(vectors_of(type_), [point])
 
 
@@ -119,13 +124,13 @@ class TestSearch:
             yield client
 
     def test_merges_types_by_score(self, client: QdrantClient) -> None:
-        hits = RetrievalClient(client, HashingEmbedder()).search("ships sail")
+        hits = RetrievalClient(client, HashingEmbedder()).search("ships sail", mode="dense")
         assert [(hit.type, hit.entry_id) for hit in hits] == [
             ("articles", "1"),
             ("posts", "1"),
             ("posts", "2"),
         ]
-        assert hits[0].score == pytest.approx(1)
+        assert hits[0].score == hits[0].dense == pytest.approx(1)
         assert hits[0].content == "ships sail"
 
     @pytest.mark.parametrize(
@@ -178,11 +183,11 @@ class TestSearch:
         retrieval = RetrievalClient(watched, HashingEmbedder())  # type: ignore[arg-type]
         hits = retrieval.search("ships sail")
         assert sorted(watched.calls) == [
-            ("query_points", vectors_of(type_)) for type_ in sorted(DOCUMENT_TYPES)
+            ("query_batch_points", vectors_of(type_)) for type_ in sorted(DOCUMENT_TYPES)
         ]
         watched.calls.clear()
         retrieval.search("ships sail", types=["posts", "posts"])
-        assert watched.calls == [("query_points", vectors_of("posts"))]
+        assert watched.calls == [("query_batch_points", vectors_of("posts"))]
         watched.calls.clear()
         retrieval.places(hits)
         kinds = ("articles", "posts")
@@ -204,17 +209,17 @@ class TestSearch:
         watched = Watched(client)
         retrieval = RetrievalClient(watched, HashingEmbedder())  # type: ignore[arg-type]
         assert retrieval.search("ships", author_id="nobody") == []
-        assert {name for name, _ in watched.calls} == {"query_points", "scroll"}
+        assert {name for name, _ in watched.calls} == {"query_batch_points", "scroll"}
 
     def test_an_error_other_than_a_missing_collection_is_told(self, client: QdrantClient) -> None:
         class Failing(Watched):
-            def query_points(self, collection: str, **_: object) -> object:
+            def query_batch_points(self, collection: str, requests: Any) -> object:
                 if collection == vectors_of("articles"):
-                    raise ValueError("no such vector")
-                return client.query_points(collection, **_)  # type: ignore[arg-type]
+                    raise ValueError("no such filter")
+                return client.query_batch_points(collection, requests)
 
         retrieval = RetrievalClient(Failing(client), HashingEmbedder())  # type: ignore[arg-type]
-        with pytest.raises(ValueError, match="no such vector"):
+        with pytest.raises(ValueError, match="no such filter"):
             retrieval.search("ships")
 
     @pytest.mark.parametrize(
@@ -222,6 +227,9 @@ class TestSearch:
         [
             (" ", {}, "empty"),
             ("ships", {"limit": 0}, "limit"),
+            ("ships", {"offset": -1}, "offset"),
+            ("ships", {"per_document": 0}, "per_document"),
+            ("ships", {"mode": "magic"}, "magic"),
             ("ships", {"types": ["songs"]}, "songs"),
         ],
     )
@@ -341,7 +349,7 @@ class TestPlaces:
         monkeypatch.setattr(search, "open_reader", lambda _: nullcontext(watched))
         monkeypatch.setattr(search, "Embedder", lambda *_: HashingEmbedder())
         assert search.main(["whale", "--limit", "2"]) == 0
-        assert {name for name, _ in watched.calls} == {"query_points"}
+        assert {name for name, _ in watched.calls} == {"query_batch_points"}
         capsys.readouterr()
         record(client, "posts", "w", self.ids()[2:])
         assert search.main(["whale", "--limit", "2", "--json"]) == 0
@@ -350,7 +358,7 @@ class TestPlaces:
         assert {hit["path"]: hit["position"] for hit in printed} == {"1.md": None, "4.md": 2}
         assert list(printed[0]) == [
             *("score", "type", "entry_id", "author_id", "platform", "link", "name", "path"),
-            *("content", "position"),
+            *("content", "dense", "sparse", "position"),
         ]
 
 

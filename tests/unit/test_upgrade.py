@@ -21,9 +21,8 @@ POSTS = vectors_of("posts")
 WORDS = " ".join(f"word{number}" for number in range(300))
 
 
-def make_old(client: QdrantClient) -> None:
+def make_old(client: QdrantClient, size: int = HashingEmbedder.dimension) -> None:
     """The collections of chunks as earlier versions made them."""
-    size = HashingEmbedder.dimension
     for type_ in DOCUMENT_TYPES:
         dense = {VECTOR_NAME: q.VectorParams(size=size, distance=q.Distance.COSINE)}
         client.create_collection(vectors_of(type_), vectors_config=dense)

@@ -1,0 +1,123 @@
+"""The options of a search: what is wanted, checked once, and as requests to a server."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypedDict
+
+from qdrant_client import models as q
+
+from connectors.qdrant import SPARSE_NAME, VECTOR_NAME
+from models import DOCUMENT_TYPES
+from models.sparse import SparseWeights
+
+Mode = Literal["hybrid", "dense", "sparse"]
+MODES: Final[tuple[Mode, ...]] = ("hybrid", "dense", "sparse")
+
+_FIELDS: Final = [
+    *("type", "entry_id", "author_id", "platform", "link", "name", "path", "content"),
+]  # fmt: skip
+_SHALLOWEST: Final = 16
+
+
+class Options(TypedDict, total=False):
+    """The keyword arguments of a search; each has a default."""
+
+    limit: int
+    """Hits at most [5]."""
+    offset: int
+    """Hits to leave out at the beginning, for the next page [0]."""
+    mode: Mode
+    """`hybrid` fuses meaning and words; `dense` goes by meaning, `sparse` by words [hybrid]."""
+    types: Sequence[str]
+    """Document types [all]."""
+    author_id: str | None
+    platform: str | None
+    entry_id: str | None
+    path: str | None
+    """File in a repository, or field of the content."""
+    only: q.Filter | None
+    """Any filter of Qdrant on the payloads of chunks, besides those above."""
+    min_score: float | None
+    """Leave out hits of a lower `Hit.score`, which means another thing in each mode."""
+    per_document: int | None
+    """Hits of one document at most [any number]."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """The options of a search, with their defaults.
+
+    :raises ValueError: they make no sense
+    """
+
+    limit: int = 5
+    offset: int = 0
+    mode: Mode = "hybrid"
+    types: Sequence[str] = ()
+    author_id: str | None = None
+    platform: str | None = None
+    entry_id: str | None = None
+    path: str | None = None
+    only: q.Filter | None = None
+    min_score: float | None = None
+    per_document: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("limit", 1), ("offset", 0), ("per_document", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"{name} must be {least} or more, not {value}")
+        if self.mode not in MODES:
+            raise ValueError(f"unknown mode {self.mode!r}; known are {', '.join(MODES)}")
+        if unknown := sorted(set(self.types) - set(DOCUMENT_TYPES)):
+            known = ", ".join(DOCUMENT_TYPES)
+            raise ValueError(f"unknown document type {unknown[0]!r}; known are {known}")
+
+    @property
+    def end(self) -> int:
+        """Hits up to the end of the page."""
+        return self.offset + self.limit
+
+    @property
+    def depth(self) -> int:
+        """Of each list that is asked for.
+
+        A chunk that is in neither of two lists of this depth is not among the best of endless ones
+        either: by one list alone, as many others score 1 / (k + end - 1) or more.
+        """
+        return self.end if self.mode != "hybrid" else max(_SHALLOWEST, 2 * self.end + 2)
+
+    def filter(self, models: Sequence[str]) -> q.Filter | None:
+        """The chunks that are searched.
+
+        :param models: names of the model; none if it does not matter
+        """
+        must: list[q.Condition] = []
+        if models:
+            must.append(q.FieldCondition(key="model", match=q.MatchAny(any=list(models))))
+        for name in ("author_id", "platform", "entry_id", "path"):
+            value = getattr(self, name)
+            if value is not None:
+                must.append(q.FieldCondition(key=name, match=q.MatchValue(value=value)))
+        if self.only is not None:
+            must.append(self.only)
+        return q.Filter(must=must) if must else None
+
+    def dense(self, vector: Any, only: q.Filter | None, depth: int) -> q.QueryRequest:
+        """The request for the nearest chunks by meaning."""
+        return self._request(vector.tolist(), VECTOR_NAME, only, depth)
+
+    def sparse(self, weights: SparseWeights, only: q.Filter | None, depth: int) -> q.QueryRequest:
+        """The request for the nearest chunks by words."""
+        vector = q.SparseVector(indices=list(weights.indices), values=list(weights.values))
+        return self._request(vector, SPARSE_NAME, only, depth)
+
+    def _request(self, vector: Any, name: str, only: q.Filter | None, depth: int) -> q.QueryRequest:
+        return q.QueryRequest(
+            query=vector,
+            using=name,
+            filter=only,
+            limit=depth,
+            with_payload=q.PayloadSelectorInclude(include=_FIELDS),
+            score_threshold=self.min_score if self.mode != "hybrid" else None,
+        )
