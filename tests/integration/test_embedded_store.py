@@ -542,6 +542,19 @@ def test_a_full_disk_refuses_a_new_collection(
     assert not (tmp_path / "c").exists()
 
 
+def test_no_copy_is_begun_that_would_fill_the_disk(
+    collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its writers would be refused until it has failed and is removed."""
+    free = MIN_FREE_BYTES // 4096 + 1
+    nearly_full = os.statvfs_result((4096, 4096, 0, free, free, 0, 0, 0, 0, 255))
+    monkeypatch.setattr("connectors.qdrant.embedded.collection.os.statvfs", lambda _: nearly_full)
+    collection.upsert([_point(1, {"dense": [1.0, 1.0]}, {"n": 1})])
+    with pytest.raises(DiskFullError, match="No space left on device"):
+        collection.rewrite()
+    assert collection.count() == 299
+
+
 def test_a_stray_file_beside_the_collections_keeps_no_store_down(tmp_path: Path) -> None:
     tmp_path.joinpath(".DS_Store").touch()
     services = Services(tmp_path)

@@ -239,9 +239,8 @@ class Collection:
             if self._closed:
                 return False
             size, wear = self._shard.size, self._wear
-            slow = bool(self.layout.vectors) and size >= INDEXED_FROM
             return wear.removed >= _SMALL + size // 2 or (
-                slow and wear.unindexed >= max(INDEXED_FROM, _UNINDEXED_SHARE * size)
+                self._is_large and wear.unindexed >= max(INDEXED_FROM, _UNINDEXED_SHARE * size)
             )
 
     def rewrite(self) -> bool:
@@ -255,7 +254,7 @@ class Collection:
         # Not the next number: what a killed server has begun may still be there.
         generation = max(self._wear.generation + 1, int(time.time()))
         with self._lock:
-            self._check_room()
+            self._check_room(self._room_of_a_copy())
             copy = Copy(self._folder / str(generation), self.layout, self._shard.indexes().items())
             self._copy = copy
         done = False
@@ -283,10 +282,20 @@ class Collection:
         self.layout = layout
         self._copy = None  # one that has been begun is of the former layout
 
-    def _check_room(self) -> None:
+    def _check_room(self, more: int = 0) -> None:
         if self._closed:
             raise EngineError("the collection is gone")
-        _check_room(self._folder)
+        _check_room(self._folder, more)
+
+    def _room_of_a_copy(self) -> int:
+        """Bytes; while it is indexed, it is there twice."""
+        files = (self._folder / str(self._wear.generation)).rglob("*")
+        bytes_ = sum(512 * file.stat().st_blocks for file in files)
+        return 2 * bytes_ if self._is_large else bytes_
+
+    @property
+    def _is_large(self) -> bool:
+        return bool(self.layout.vectors) and self._shard.size >= INDEXED_FROM
 
     def _copy_all(self, copy: Copy) -> bool:
         offset = None
@@ -338,10 +347,10 @@ class Collection:
         return True
 
 
-def _check_room(folder: Path) -> None:
+def _check_room(folder: Path, more: int = 0) -> None:
     disk = os.statvfs(folder)
-    if disk.f_bavail * disk.f_frsize < MIN_FREE_BYTES:
+    need = MIN_FREE_BYTES + more
+    if disk.f_bavail * disk.f_frsize < need:
         raise DiskFullError(
-            f"No space left on device: less than {MIN_FREE_BYTES >> 20} MB are free on the "
-            "disk of the store"
+            f"No space left on device: less than {need >> 20} MB are free on the disk of the store"
         )

@@ -22,7 +22,7 @@ from typing import Any, Final
 import grpc
 from qdrant_client import grpc as wire
 
-from connectors.qdrant.embedded.collection import Collection, DiskFullError
+from connectors.qdrant.embedded.collection import Collection
 from connectors.qdrant.embedded.folder import Address, StoreFolder
 from connectors.qdrant.embedded.guard import Guard
 from connectors.qdrant.embedded.services import Services
@@ -34,8 +34,8 @@ UNUSABLE, TAKEN = 2, 3
 """Exit codes."""
 
 _FLUSH_EVERY_S: Final = 1.0
-_REWRITE_AGAIN_AFTER_S: Final = 60.0
-"""After a failure, which may have taken minutes of work."""
+_REWRITE_AGAIN_AFTER_S: Final = 600.0
+"""After a failure, which may have cost minutes of work."""
 _LOOK_FOR_USERS_EVERY_S: Final = 0.5
 _TAKE_S: Final = 1.0
 # Below the ephemeral ports: a client that tries a dead server there can be connected to itself.
@@ -104,8 +104,6 @@ class Maintenance:
             for collection in self._services.collections:
                 try:
                     work(collection)
-                except DiskFullError:  # its next writer hears of it
-                    self._ended.wait(pause_s)
                 except Exception as error:  # noqa: BLE001 (no error of this may end the store)
                     log.warning("maintenance: %s: %s", type(error).__name__, error)
                     self._ended.wait(pause_s)
