@@ -24,7 +24,7 @@ from flows.text.chunk import Chunker
 from models import DOCUMENT_TYPES, CapturedChange, ChangeEvent, Delivery, record_id
 from models.fresh import difference, embedded_text, fresh_points
 from models.prepared import Upsert
-from models.sparse import SparseWeights, chunk_weights
+from models.sparse import NO_TERMS, SparseWeights, chunk_weights
 
 COSINE: Final = 0.999
 """Vectors of the same text are equal above this: batches of other shapes round differently."""
@@ -91,7 +91,7 @@ def expected_state(
             vectors = embedder.encode([embedded_text(chunk) for chunk in fresh.chunks.values()])
         for (id_, payload), vector in zip(fresh.chunks.items(), vectors, strict=with_vectors):
             sparse = chunk_weights(embedded_text(payload)) if with_vectors else None
-            chunks[id_] = Point(payload, vector, sparse or None)
+            chunks[id_] = Point(payload, vector, sparse if sparse != NO_TERMS else None)
     return State(points, with_vectors)
 
 

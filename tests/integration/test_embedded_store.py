@@ -620,6 +620,7 @@ def test_the_vectors_of_a_large_collection_are_indexed_while_it_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("connectors.qdrant.embedded.collection.INDEXED_FROM", 8000)
+    monkeypatch.setattr("connectors.qdrant.embedded.collection._WHEN_CALM", (8000, 0.2))
     sizes = {"dense": q.VectorParams(size=384, distance=q.Distance.COSINE)}
     collection = Collection.create(tmp_path / "collection", Layout(sizes, {}))
     rows = np.random.default_rng(1).normal(size=(8600, 384)).astype(np.float32)
@@ -631,6 +632,10 @@ def test_the_vectors_of_a_large_collection_are_indexed_while_it_is_written(
     for start in range(0, 8000, 500):
         assert not collection.is_worn
         write(start, start + 500, "old")
+    collection.flush()
+    assert not collection.is_worn, "while it is filled"
+    for _ in range(10):
+        collection.flush()
     assert collection.is_worn
     index = Copy.index
     problems = []
@@ -663,6 +668,7 @@ def test_vectors_that_cannot_be_indexed_are_searched_nevertheless(
     collection: Collection, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("connectors.qdrant.embedded.collection.INDEXED_FROM", 200)
+    monkeypatch.setattr("connectors.qdrant.embedded.collection._WHEN_CALM", (200, 0.2))
     monkeypatch.setattr("connectors.qdrant.embedded.index.sys.executable", "/bin/false")
     assert collection.is_worn
     assert collection.rewrite()

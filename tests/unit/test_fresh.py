@@ -123,6 +123,13 @@ def test_an_edit_of_a_field_that_only_a_type_knows_reaches_record_and_chunks(wor
     assert world.differences() == []
 
 
+def test_a_text_without_a_single_word_is_in_sync(world: World) -> None:
+    """It has a dense vector and no sparse one."""
+    world.write("insert", content="?! … ?!")
+    assert world.fields("content")
+    assert world.differences() == []
+
+
 @pytest.mark.parametrize("collection", [cleaned("talks"), vectors_of("talks")])
 @pytest.mark.parametrize("field", ["topic", "author_id", "model"])
 def test_a_field_that_is_missing_somewhere_is_found_and_repaired(

@@ -42,8 +42,11 @@ _SMALL: Final = 1000
 """So few deleted points are never worth a copy."""
 INDEXED_FROM: Final = 20_000
 """So few points are searched one by one within 3 ms; measured with 384 components."""
-_UNINDEXED_SHARE: Final = 0.2
-"""Of all points; more of them are worth a copy."""
+_BUSY: Final = 500.0
+"""Points written in a second, on average over some ten."""
+_WHEN_CALM: Final = (INDEXED_FROM, 0.2)
+_WHEN_BUSY: Final = (5 * INDEXED_FROM, 0.5)
+"""So many points, and such a share of all, are worth a copy if they are not indexed."""
 _ROUNDS: Final = 50
 
 log = logging.getLogger("qdrant")
@@ -69,6 +72,8 @@ class Collection:
         self._shard = Shard.load(folder / str(generation))
         self._lock = threading.RLock()
         self._unflushed = False
+        self._written = 0
+        self._pace = 0.0
         self._copy: Copy | None = None
         self._closed = False
         self._wear = read_wear(folder, generation) or Wear(generation, 0, self._shard.size)
@@ -93,7 +98,6 @@ class Collection:
         """Write whole points."""
         with self._writing([point.id for point in points]) as shard:
             shard.upsert(points)
-            self._wear.unindexed += len(points)
 
     def delete(self, ids: Sequence[Any]) -> None:
         """Delete points, as far as they are there."""
@@ -105,7 +109,6 @@ class Collection:
         """Set some fields of the payloads of points that are there, below `key` if given."""
         with self._writing(ids) as shard:
             shard.set_payload(ids, payload, key)
-            self._wear.unindexed += len(ids)  # the engine moves them out of what is indexed
 
     def overwrite_payload(
         self, ids: Sequence[Any], payload: Mapping[str, Any], key: str | None
@@ -113,19 +116,16 @@ class Collection:
         """Replace the payloads of points."""
         with self._writing(ids) as shard:
             shard.overwrite_payload(ids, payload, key)
-            self._wear.unindexed += len(ids)
 
     def delete_payload(self, ids: Sequence[Any], keys: Sequence[str]) -> None:
         """Remove fields of the payloads of points."""
         with self._writing(ids) as shard:
             shard.delete_payload(ids, keys)
-            self._wear.unindexed += len(ids)
 
     def update_vectors(self, points: Sequence[tuple[Any, Mapping[str, Any]]]) -> None:
         """Set some vectors of points that are there, by id; their other ones stay."""
         with self._writing([id_ for id_, _ in points]) as shard:
             shard.update_vectors(points)
-            self._wear.unindexed += len(points)
 
     def add_sparse(self, name: str, params: q.SparseVectorParams) -> None:
         """Let points have a sparse vector of this name.
@@ -205,8 +205,12 @@ class Collection:
             return self._shard.query(requests)
 
     def flush(self) -> None:
-        """Bring what is new to the disk, so that a loss of power cannot undo it either."""
+        """Bring what is new to the disk, so that a loss of power cannot undo it either.
+
+        Called once a second.
+        """
         with self._lock:
+            self._pace, self._written = 0.9 * self._pace + 0.1 * self._written, 0
             if self._unflushed and not self._closed:
                 self._shard.flush()
                 self._unflushed = False
@@ -234,13 +238,17 @@ class Collection:
 
     @property
     def is_worn(self) -> bool:
-        """Whether a third of the room is that of points that are gone, or many are not indexed."""
+        """Whether a third of the room is that of points that are gone, or many are not indexed.
+
+        While a store is filled, it would be indexed again and again: then later, and more at once.
+        """
         with self._lock:
             if self._closed:
                 return False
             size, wear = self._shard.size, self._wear
+            few, share = _WHEN_BUSY if self._pace > _BUSY else _WHEN_CALM
             return wear.removed >= _SMALL + size // 2 or (
-                self._is_large and wear.unindexed >= max(INDEXED_FROM, _UNINDEXED_SHARE * size)
+                self._is_large and wear.unindexed >= max(few, share * size)
             )
 
     def rewrite(self) -> bool:
@@ -275,6 +283,8 @@ class Collection:
             if self._copy is not None:
                 self._copy.note(ids)
             yield self._shard
+            self._wear.unindexed += len(ids)  # the engine moves what changes out of its index
+            self._written += len(ids)
 
     def _relayout(self, layout: Layout) -> None:
         self._shard.flush()
