@@ -68,11 +68,13 @@ _LINE_BREAK = re.compile(r" ?\n ?")
 r"""A line break with the spaces beside it: 'a \n b'."""
 _EMPTY_LINES = re.compile(r"\n{3,}")
 r"""More than one empty line: 'a\n\n\nb'."""
+_WIDEST = 40
+"""The most characters of indentation that say something."""
 
 
 def plain_characters(text: str) -> str:
     """Letters as letters, spaces as spaces, composed, and nothing that cannot be seen."""
-    if text.isascii() and text.isprintable():
+    if text.isascii() and text.replace("\n", "").isprintable():
         return text
     text = text.translate(_CHARACTERS)
     if text.isascii():
@@ -85,5 +87,40 @@ def plain_characters(text: str) -> str:
 
 def plain_whitespace(text: str) -> str:
     """One space between words, at most one blank line between lines, none at the ends."""
-    text = _LINE_BREAK.sub("\n", _BLANKS.sub(" ", text))
-    return _EMPTY_LINES.sub("\n\n", text).strip()
+    return plain_spaces(text).strip()
+
+
+def plain_spaces(text: str) -> str:
+    """`plain_whitespace` of a piece of a text: the ends are not its ends."""
+    if "  " in text or "\t" in text:
+        text = _BLANKS.sub(" ", text)
+    return _EMPTY_LINES.sub("\n\n", _LINE_BREAK.sub("\n", text)) if "\n" in text else text
+
+
+def plain_text(text: str) -> str:
+    """Text without marks in its normal form: `plain_characters` and `plain_whitespace`, but lines
+    keep their indentation where it is more than one space and not the same for all.
+    """
+    lines = [line.strip(" \t") and line for line in plain_characters(text).split("\n")]
+    margin = _margin([line for line in lines if line])
+    spaced = "\n".join(_spaced(line[margin:]) for line in lines)
+    return _EMPTY_LINES.sub("\n\n", spaced).strip("\n")
+
+
+def _margin(lines: list[str]) -> int:
+    """Return how many characters of indentation are the same for all lines."""
+    if not lines:
+        return 0
+    # What the first and the last in their order have in common is common to all.
+    first, last = _indentation(min(lines)), max(lines)
+    return next((i for i, c in enumerate(first) if last[i : i + 1] != c), len(first))
+
+
+def _indentation(line: str) -> str:
+    return line[: len(line) - len(line.lstrip(" \t"))]
+
+
+def _spaced(line: str) -> str:
+    bare = line.lstrip(" \t")
+    indentation = line[: min(len(line) - len(bare), _WIDEST)]
+    return (indentation if indentation != " " else "") + plain_spaces(bare.rstrip(" \t"))

@@ -1,48 +1,52 @@
 """Cleaning of prose: it keeps the words that an author would read aloud, and the code they quote.
 
-Nothing here knows a language. Noise is removed by name (a tag, an emphasis mark, a zero-width
-character), and everything else stays, letter case included: dropping "non-ASCII" characters would
-destroy every language except English.
+A text is HTML, Markdown or plain (`flows.text.kinds`). HTML and Markdown are parsed into blocks,
+and these are written as one canonical Markdown. Plain text stays as it is. Nothing here knows a
+language, and nothing is dropped because it looks like noise.
 
-Every pattern of its parts is linear: an attempt that fails ends at the character that can start the
-next.
+Time grows linearly with the text.
 """
 
 import re
 from collections.abc import Sequence
+from textwrap import dedent
 
-from flows.text.characters import plain_characters, plain_whitespace
-from flows.text.code import Kept, put_code_aside
-from flows.text.markdown import strip_links, strip_markdown
-from flows.text.markup import strip_html, unescape_entities
-
-_ROUNDS = 6
-"""Markup may wrap markup (`&amp;lt;b&amp;gt;`). Real text settles in two or three rounds."""
+from flows.text.blocks import Blocks
+from flows.text.canonical import fenced, to_text
+from flows.text.characters import plain_text
+from flows.text.kinds import Kind, kind_of
+from flows.text.markdown import markdown_to_html
+from flows.text.markup import html_to_blocks
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 r"""Half of a character, which no UTF-8 can hold: '\ud800'."""
-_ANY_MARKUP = re.compile(r"[*_~`<>&\[\]|\\#=:@/+-]|www(?=\.)", re.IGNORECASE)
-"""Anything that could still be read as a mark: '*'."""
+_LINE_END = re.compile("\r\n|[\r\f\v]")
+r"""The end of a line or of a page: '\r\n'."""
 
 
 def clean_text(text: str) -> str:
-    """Return prose without HTML, Markdown, links and invisible characters.
+    """Return prose as canonical Markdown or, if it was plain, in its normal form.
 
     In: any string, lone surrogates included (they become U+FFFD). Never source code: a file of a
-    repository is not prose. Out: paragraphs separated by one blank line, words by one space;
-    words, letter case, punctuation and emoji of every language as they were; code blocks and
-    inline code exactly as written. Code that would itself read as markup keeps its backticks, so
-    that `clean_text(clean_text(x)) == clean_text(x)` for every x.
-
-    Time grows linearly with the text. Raises nothing.
+    repository is not prose. Out: blocks separated by one blank line, words by one space; the
+    visible words in their order, letter case, punctuation and emoji of every language as they were;
+    code exactly as written. `clean_text(clean_text(x)) == clean_text(x)` for every x. Raises
+    nothing.
     """
-    text = _valid(text)
-    for _ in range(_ROUNDS):
-        cleaned = _clean_once(text)
-        if cleaned == text:
-            return text
-        text = cleaned
-    return _words_only(text)
+    text = _LONE_SURROGATE.sub("\ufffd", text)
+    text = _LINE_END.sub("\n", text).replace("\x00", "")
+    plain = plain_text(text)
+    kind = kind_of(plain)
+    if kind is Kind.PLAIN:
+        return plain
+    blocks = _blocks(text, kind)
+    written = to_text(blocks)
+    if _is_settled(written):
+        return written
+    # What is not read back as it is written would change with the next cleaning; code never does.
+    parts = map(to_text, ([block] for block in blocks))
+    written = "\n\n".join(part if _is_settled(part) else fenced(part) for part in parts)
+    return written if _is_settled(written) else fenced(written)
 
 
 def clean_texts(texts: Sequence[str]) -> list[str]:
@@ -50,22 +54,13 @@ def clean_texts(texts: Sequence[str]) -> list[str]:
     return [clean_text(text) for text in texts]
 
 
-def _valid(text: str) -> str:
-    text = _LONE_SURROGATE.sub("\ufffd", text)
-    return text.replace("\r\n", "\n").replace("\r", "\n").replace("\x00", "")
+def _blocks(text: str, kind: Kind) -> Blocks:
+    if kind is Kind.HTML:
+        return html_to_blocks(text)
+    return html_to_blocks(markdown_to_html(dedent(text)), lines=True)
 
 
-def _words_only(text: str) -> str:
-    """Remove all marks from a text that still changes: nobody writes markup nested this deep."""
-    return plain_whitespace(plain_characters(_ANY_MARKUP.sub(" ", text)))
-
-
-def _clean_once(text: str) -> str:
-    kept = Kept()
-    text = put_code_aside(text, kept)
-    text = strip_html(text, kept)
-    text = unescape_entities(text)
-    text = plain_whitespace(plain_characters(text))
-    text = strip_markdown(text)
-    text = strip_links(text)
-    return kept.back(plain_whitespace(text))
+def _is_settled(text: str) -> bool:
+    plain = plain_text(text)
+    kind = kind_of(plain)
+    return (plain if kind is Kind.PLAIN else to_text(_blocks(text, kind))) == text

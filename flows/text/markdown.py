@@ -1,114 +1,110 @@
-"""Markdown and links."""
+"""Markdown, read as HTML by a parser of CommonMark."""
 
 import re
+from collections.abc import Iterator
+from itertools import pairwise
 
-_DUNDERS = (
-    "init main name file doc all new call str repr enter exit iter next len eq hash dict slots"
-    " class getattr setattr getitem setitem delitem contains add bool del import"
-    " future version pycache"
-).replace(" ", "|")
-_IN_PARAGRAPH = r"|\n(?!\n)"
-_TARGET = (
-    r"""\((?:<[^<>\n]*>|[^\s()<>]*(?:\([^\s()]*\)[^\s()]*)*)(?:\s(?:"[^"\n]*"|'[^'\n]*'))?\s?\)"""
+import pyromark
+from pyromark import Options
+
+OPTIONS = (
+    Options.ENABLE_TABLES
+    | Options.ENABLE_STRIKETHROUGH
+    | Options.ENABLE_FOOTNOTES
+    | Options.ENABLE_MATH
 )
-_URL_CHARACTER = r"[A-Za-z0-9\u00c0-\u1fff\u2100-\u2bff_.~:/?#@!$&*+,;=%'-]"
-_URL_GROUP = rf"\({_URL_CHARACTER}*\)"
-_URL = re.compile(
-    r"(?P<space> ?)(?P<open>[(\[<]?)(?<![A-Za-z0-9_])(?:(?:https?|ftp)://|www\.)"
-    rf"(?:{_URL_CHARACTER}|{_URL_GROUP})*(?:[A-Za-z0-9\u00c0-\u1fff\u2100-\u2bff/#@$&+=%-]|{_URL_GROUP})"
-    r"(?P<close>[)\]>]?)",
-    re.IGNORECASE,
-)
-"""A link that stands in the text, without the full stop after it: 'see (https://x.y/z).'."""
-_REFERENCE = re.compile(r"^\[([^\[\]\n^]+)\]: ?\S[^\n]*$", re.MULTILINE)
-"""Where a reference leads to: '[1]: https://x.y'."""
-_REFERENCE_LINK = re.compile(r"(?<![\w\])])!?\[([^\[\]\n]+)\] ?\[([^\[\]\n]*)\]")
-"""A link by reference: 'see [the page][1]'."""
-_TABLE = re.compile(r"(?:^[^\n|]*\|[^\n]*(?:\n|\Z))+", re.MULTILINE)
-r"""Lines with pipes, which may be a table: '| a | b |\n|---|---|'."""
-_TABLE_RULE = re.compile(r"[|: ]*-[|: -]*")
-"""The line below the head of a table: '|:--|--:|'."""
-_IMAGE = re.compile(rf"!\[([^\[\]\n]*)\]{_TARGET}")
-"""An image, which leaves its description: '![a cat](cat.png)'."""
-_LINK = re.compile(
-    rf"(?:(?<![A-Za-z0-9_])|(?=!?\[[^\[\]\n]*\]\((?:https?:|[/#.])))"
-    rf"!?\[((?:[^\[\]\n]|\[[^\[\]\n]*\]{_IN_PARAGRAPH})*)\]{_TARGET}"
-)
-"""A link, which leaves its text: '[the page](https://x.y "title")'; no call: 'array[i](x)'."""
-_QUOTE = re.compile(r"^(?:> )+|^>+$", re.MULTILINE)
-"""The mark of a quotation: '> text'."""
-_HEADING = re.compile(r"^(?:#{1,6} )+(.*?)(?: #+)?$|^#{1,6}$", re.MULTILINE)
-"""A heading, closed or not: '## Usage ##'."""
-_RULE = re.compile(r"^([-*_=])(?: ?\1){2,}$", re.MULTILINE)
-"""A line across the page, or below a title: '* * *', '===='."""
-_STAR_ITEM = re.compile(r"^\* ", re.MULTILINE)
-"""An item of a list, by the mark that also stands for emphasis: '* item'."""
-_STAR_EMPHASIS = re.compile(
-    rf"(?<![0-9A-Za-z*\\])(\*{{1,3}})(?=[^\s*])((?:[^*\n]{_IN_PARAGRAPH})*)(?<=[^\s*])\1"
-    r"(?:(?<=\*\*)|(?![0-9A-Za-z]))(?!\*)"
-)
-"""Emphasis by stars: 'a **bold** word'; no product: '2*3*4'."""
-_INTRAWORD = r"(?<=[^\W_])_+(?=[^\W_])"
-_UNDERSCORE_EMPHASIS = re.compile(
-    rf"(?<![\w\\])(_{{1,3}})(?!(?:{_DUNDERS})__(?!\w))(?=[^\s_])"
-    rf"((?:[^_\n]|{_INTRAWORD}{_IN_PARAGRAPH})*)(?<=[^\s_])\1(?!\w)"
-)
-"""Emphasis by underscores: 'a _slanted_ word'; no name: 'snake_case', '__init__'."""
-_STRIKETHROUGH = re.compile(r"~~(?=[^\s~])([^~\n]*)(?<=[^\s~])~~(?!~)")
-"""Text that is struck through: '~~wrong~~'."""
-_ESCAPED_UNDERSCORE = re.compile(r"(?<=\w)\\_(?=\w)")
-r"""An underscore within a word, escaped: 'snake\\_case'."""
-_ESCAPED_NUMBER = re.compile(r"^([0-9]+)\\\.", re.MULTILINE)
-r"""A number at the start of a line that begins no list: '1984\\. A good year.'."""
-_MARKDOWN: list[tuple["re.Pattern[str]", str]] = [
-    (_IMAGE, r"\1"),
-    (_LINK, r"\1"),
-    (_QUOTE, ""),
-    (_HEADING, r"\n\n\1\n\n"),
-    (_RULE, "\n"),
-    (_STAR_ITEM, "- "),
-    (_STAR_EMPHASIS, r"\2"),
-    (_UNDERSCORE_EMPHASIS, r"\2"),
-    (_STRIKETHROUGH, r"\1"),
-    (_ESCAPED_UNDERSCORE, "_"),
-    (_ESCAPED_NUMBER, r"\1."),
-]
-"""The marks that are taken away, in this order, and the text that takes their place."""
+_FRONT_MATTER = re.compile(r"---\n((?:\w[^\n:]*:[^\n]*\n|[ \t#-][^\n]*\n)+?)---(?:\n|\Z)")
+r"""What a file says about itself before it begins: '---\ntitle: x\n---\n'."""
+_DEFINITION = re.compile(r"^[ >\t]*(?:[*+-] +)?(\[([^^\[\]\n][^\[\]\n]*)\]: *(\S+))", re.MULTILINE)
+"""What may be the target of links by reference: '[1]: https://x.y'."""
+_TILDE = re.compile(r"(?<![~\\])~(?!~)")
+"""A tilde by itself: '~5 %'."""
+_DUNDER = re.compile(r"(?<![\w\\])__(?=[a-z0-9]+(?:_[a-z0-9]+)*__(?!\w))")
+"""The start of a name that Python gives: '__init__'."""
+_EXACT = {
+    "CodeBlock",
+    "Code",
+    "InlineMath",
+    "DisplayMath",
+    "Html",
+    "InlineHtml",
+    "Autolink",
+    "Email",
+}
+_ADDRESS = re.compile(r"<?(?:[a-z][a-z0-9+.-]*:|www\.|#)", re.IGNORECASE)
+"""A target that cannot be meant as a word: 'https://x.y'."""
 
 
-def strip_markdown(text: str) -> str:
-    """Text without the marks of headings, emphasis, quotes, tables, rules, images and links."""
-    references = set(_REFERENCE.findall(text))
-    if references:
-        text = _REFERENCE.sub("", text)
-        text = _REFERENCE_LINK.sub(
-            lambda match: match[1] if (match[2] or match[1]) in references else match[0], text
-        )
-    text = _TABLE.sub(_without_pipes, text)
-    for pattern, new in _MARKDOWN:
-        text = pattern.sub(new, text)
-    return text
+def markdown_to_html(text: str) -> str:
+    """Read a whole text: with what it says about itself as code, and no word taken for a mark."""
+    matter = _FRONT_MATTER.match(text)
+    if matter:
+        text = f"```yaml\n{matter[1]}```\n\n{text[matter.end() :]}"
+    return to_html(_words_escaped(text))
 
 
-def _without_pipes(table: "re.Match[str]") -> str:
-    """Return a table as lines of its cells; a paragraph that merely contains pipes as it is."""
-    lines = table[0].rstrip("\n").split("\n")
-    rules = [bool(_TABLE_RULE.fullmatch(line)) for line in lines]
-    if not any(rules) and not all(line[0] == line[-1] == "|" != line for line in lines):
-        return table[0]
-    rows = (line.split("|") for line, rule in zip(lines, rules, strict=True) if not rule)
-    cells = (filter(None, (cell.strip() for cell in row)) for row in rows)
-    return "".join(f"{', '.join(row)}\n" for row in cells)
+def to_html(text: str) -> str:
+    """Read Markdown by the book."""
+    return pyromark.html(text, options=OPTIONS)
 
 
-def strip_links(text: str) -> str:
-    """Text without URLs, and without the brackets that held nothing else."""
-    return _URL.sub(_without_url, text)
+def _words_escaped(text: str) -> str:
+    r"""Text in which '[Bob]: Yes' is something that Bob said, unless a link refers to it, '~5' is a
+    number and '__init__' a name. CommonMark shows nothing of such a line, and takes the others for
+    marks.
+    """
+    data = text.encode().decode("latin-1")  # the parser counts bytes
+    definitions = list(_DEFINITION.finditer(data))
+    marks = [tilde.start() for tilde in _TILDE.finditer(data)]
+    for dunder in _DUNDER.finditer(data):
+        marks += [dunder.start(), dunder.start() + 1]
+    if not definitions and not marks:
+        return text
+    used, exact = _labels_and_exact(text)
+    places = [*_said(definitions, used), *marks]
+    pieces = [0, *_outside(sorted(places), exact, len(data)), len(data)]
+    data = "\\".join(data[start:end] for start, end in pairwise(pieces))
+    return data.encode("latin-1").decode()
 
 
-def _without_url(url: "re.Match[str]") -> str:
-    brackets = url["open"] + url["close"]
-    if len(brackets) == 2:
-        brackets = ""
-    follows = url.string[url.end() : url.end() + 1]
-    return brackets if not brackets and follows in ".,;:!?)\n" else url["space"] + brackets
+def _said(definitions: "list[re.Match[str]]", used: set[str]) -> Iterator[int]:
+    """Yield where a definition is what somebody says."""
+    seen: set[str] = set()
+    for definition in definitions:
+        label = _folded(definition[2].encode("latin-1").decode("utf-8", "replace"))
+        if not _ADDRESS.match(definition[3]) and (label not in used or label in seen):
+            yield definition.start(1)
+        seen.add(label)
+
+
+def _outside(places: list[int], ranges: list[tuple[int, int]], end: int) -> Iterator[int]:
+    """Yield the places that are in none of the ranges; both in their order."""
+    following = iter([*ranges, (end + 1, end + 1)])
+    first, after = next(following)
+    for place in places:
+        while after <= place:
+            first, after = next(following)
+        if place < first:
+            yield place
+
+
+def _labels_and_exact(text: str) -> tuple[set[str], list[tuple[int, int]]]:
+    """Labels that links refer to, and where a backslash would be seen, in bytes."""
+    used: set[str] = set()
+    exact: list[tuple[int, int]] = []
+    for event, where in pyromark.events_with_range(text, options=OPTIONS):
+        if not isinstance(event, dict):
+            continue
+        ((name, value),) = event.items()
+        if name == "Start" and isinstance(value, dict):
+            ((name, value),) = value.items()
+            if name in {"Link", "Image"}:
+                used.add(_folded(value["id"]))
+                name = value["link_type"]
+        if name in _EXACT and (not exact or where["start"] >= exact[-1][1]):
+            exact.append((where["start"], where["end"]))
+    return used, exact
+
+
+def _folded(label: str) -> str:
+    return " ".join(label.split()).casefold()

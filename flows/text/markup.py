@@ -1,91 +1,296 @@
-"""HTML: tags and entities.
+"""HTML as blocks, read by a parser of HTML5."""
 
-Recognised by their own patterns rather than by a parser. A parser makes a tree of whatever it gets,
-so it eats `List<int>` in a mixed text, and lexbor needs quadratic time for deep nesting.
-"""
-
-import html
 import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
-from flows.text.code import Kept
+from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-_TAG = re.compile(
-    r"<!--|<[!?][A-Za-z\[][^<>]*>"
-    r"""|<(?P<close>/)?(?P<name>[A-Za-z][\w:-]*)(?P<attributes>(?:[\s/](?:[^<>"']|"[^"<]*"|'[^'<]*')*)?)>"""
+from flows.text.blocks import (
+    Block,
+    Blocks,
+    Code,
+    Form,
+    Heading,
+    Items,
+    Note,
+    Paragraph,
+    Piece,
+    Quote,
+    Table,
 )
-"""A tag, a declaration, or where a comment begins: '<a href="x">', '<!DOCTYPE html>', '<!--'."""
-_CLOSING_TAG = re.compile(r"</([A-Za-z][\w:-]*)\s*>")
-"""The tag that ends an element: '</p>'. Its name is then known to be one of HTML."""
-_ATTRIBUTE = re.compile(r"""\w=["'\w#/.%-]|=\s*["']""")
-"""An attribute with a value, which no generic type has: ' href="x"'."""
-_ENTITY = re.compile(r"&(?:amp;)*(#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
-"""A character by its name or number, escaped any number of times: '&amp;lt;'."""
-_HEADINGS = ["h1", "h2", "h3", "h4", "h5", "h6"]
-_STANDALONE = frozenset([
-    *_HEADINGS, "br", "hr", "p", "li", "ul", "ol", "div", "span", "img", "wbr", "td", "th", "tr",
-    "input",
+from flows.text.characters import plain_characters, plain_whitespace
+from flows.text.lines import one_line, paragraphs
+from flows.text.tags import DEEPEST, TooDeepError, bounded, without_tags, words_escaped
+
+_SPACE = re.compile(r"[ \t\n\r\f]+")
+r"""White space, which HTML shows as one space: ' \n '."""
+_EMPTY_START = re.compile(r"\A(?:[ \t]*\n)+")
+r"""Empty lines before the first line of code: ' \n\nx = 1'."""
+_TRIMMINGS = re.compile(r"(?:st|nd|rd|th|tm|sm|er|e|®|©|™)?", re.IGNORECASE)
+"""What is raised for its looks alone: 'th'."""
+
+_SKIPPED = frozenset([
+    "script", "style", "template", "svg", "-comment", "meta", "link", "base", "iframe", "object",
+    "embed", "audio", "video", "canvas", "noframes", "datalist",
 ])  # fmt: skip
-_RAW = {
-    name: re.compile(rf"</{name}\s*>", re.IGNORECASE)
-    for name in ("script", "style", "template", "svg", "pre", "code")
-}
-"""Where an element ends whose content is no markup: '</script>'."""
-_PARAGRAPHS = [
-    *_HEADINGS, "p", "div", "ul", "ol", "dl", "table", "blockquote", "section", "article", "header",
-    "footer", "aside", "main", "nav", "figure", "figcaption", "form", "hr", "title", "head", "body",
-]  # fmt: skip
-_SPACING = dict.fromkeys(_PARAGRAPHS, "\n\n") | {
-    "br": "\n", "li": "\n", "tr": "\n", "dt": "\n", "dd": "\n", "td": " ", "th": " ",
-}  # fmt: skip
+_DIVIDING = frozenset([
+    "p", "section", "article", "header", "footer", "aside", "main", "nav", "figure", "figcaption",
+    "form", "fieldset", "legend", "details", "summary", "address", "center", "dl", "dt", "dd",
+    "hgroup", "title", "body", "head", "html", "hr", "caption", "option", "optgroup", "select",
+    "li", "tr", "td", "th", "thead", "tbody", "tfoot", "search", "dialog", "textarea", "noscript",
+])  # fmt: skip
+"""Elements that begin a new paragraph, and end it."""
 
 
-def strip_html(text: str, kept: Kept) -> str:
-    """Text without tags, comments, scripts and styles; code in `pre` and `code` is put aside."""
-    if "<" not in text:
-        return text
-    closed = {name.lower() for name in _CLOSING_TAG.findall(text)}
-    comment_end = text.rfind("-->")
-    pieces: list[str] = []
-    done = 0
-    for tag in _TAG.finditer(text):
-        if tag.start() < done or not _is_markup(tag, closed, comment_end):
-            continue
-        pieces.append(text[done : tag.start()])
-        done = tag.end()
-        name = (tag["name"] or "").lower()
-        if tag[0] == "<!--":
-            done = text.find("-->", done) + len("-->")
-        elif name in _RAW and not tag["close"] and name in closed:
-            end = _RAW[name].search(text, done)
-            if end is None:  # none further on either: never look for it again
-                closed.discard(name)
+def html_to_blocks(text: str, *, lines: bool = False) -> Blocks:
+    """Read HTML.
+
+    :param lines: whether a line break in the text is one, as in Markdown; in HTML it is a space
+    :returns: its blocks; where it is nested too deeply for the parser, its words as paragraphs
+    """
+    try:
+        builder = _Builder(lines)
+        builder.walk(LexborHTMLParser(bounded(words_escaped(text))).root, 0)  # type: ignore[arg-type]  # a document has one
+        return builder.finish()
+    except TooDeepError:
+        parts = plain_whitespace(plain_characters(without_tags(text))).split("\n\n")
+        return [Paragraph(((Form.TEXT, part),)) for part in parts if part]
+
+
+@dataclass
+class _Builder:
+    """Collects the blocks of an element; what stands in none of its own becomes paragraphs."""
+
+    lines: bool
+    blocks: list[Block] = field(default_factory=list)
+    pieces: list[Piece] = field(default_factory=list)
+
+    def walk(self, node: LexborNode, depth: int) -> None:
+        """Add all that is in an element."""
+        if depth > DEEPEST:
+            raise TooDeepError
+        child = node.first_child
+        while child is not None:
+            self._add(child, depth + 1)
+            child = child.next
+
+    def finish(self) -> Blocks:
+        """Return the blocks."""
+        self._end_paragraph()
+        return self.blocks
+
+    def _add(self, node: LexborNode, depth: int) -> None:
+        tag = node.tag or ""
+        if tag == "-text":
+            text = node.text_content or ""
+            self.pieces.append((Form.TEXT, text if self.lines else _SPACE.sub(" ", text)))
+        elif tag in _SKIPPED:
+            return
+        elif tag in _DIVIDING:
+            self._end_paragraph()
+            self.walk(node, depth)
+            self._end_paragraph()
+        elif tag in _READ:
+            _READ[tag](self, node, depth)
+        else:
+            self.walk(node, depth)
+
+    def _inside(self, node: LexborNode, depth: int) -> Blocks:
+        builder = _Builder(self.lines)
+        builder.walk(node, depth)
+        return builder.finish()
+
+    def _own_block(self, block: Block | None) -> None:
+        self._end_paragraph()
+        if block is not None:
+            self.blocks.append(block)
+
+    def _end_paragraph(self) -> None:
+        self.blocks += [Paragraph(line) for line in paragraphs(self.pieces)]
+        self.pieces = []
+
+    def add_heading(self, node: LexborNode, depth: int) -> None:
+        self._end_paragraph()
+        for block in self._inside(node, depth):
+            if isinstance(block, Paragraph):
+                block = Heading(int(str(node.tag)[1]), block.line)  # noqa: PLW2901
+            self.blocks.append(block)
+
+    def add_quote(self, node: LexborNode, depth: int) -> None:
+        blocks = self._inside(node, depth)
+        self._own_block(Quote(blocks) if blocks else None)
+
+    def add_list(self, node: LexborNode, depth: int) -> None:
+        self._end_paragraph()
+        items: list[Blocks] = []
+        child = node.first_child
+        while child is not None:
+            if child.tag == "li":
+                items.append(self._inside(child, depth + 1))
+            elif items:  # badly written: it belongs to an item
+                items[-1] = [*items[-1], *self._single(child, depth)]
             else:
-                pieces.append(_raw_element(name, text[done : end.start()], closed, kept))
-                done = end.end()
-        pieces.append(_SPACING.get(name, ""))
-    return "".join([*pieces, text[done:]])
+                self.blocks += self._single(child, depth)
+            child = child.next
+        if node.tag != "ol":  # its numbers may be meant
+            items = [item for item in items if item]
+        start = _number(node.attributes.get("start")) if node.tag == "ol" else None
+        self._own_block(Items(tuple(items), start) if items else None)
+
+    def _single(self, node: LexborNode, depth: int) -> Blocks:
+        builder = _Builder(self.lines)
+        builder._add(node, depth)
+        return builder.finish()
+
+    def add_table(self, node: LexborNode, depth: int) -> None:
+        self._end_paragraph()
+        rows: list[list[Blocks]] = []
+        for part in _rows(node):
+            if part.tag == "tr":
+                rows.append([self._inside(cell, depth + 3) for cell in _elements(part)])
+            else:
+                self.blocks += self._single(part, depth)
+        rows = [row for row in rows if any(row)]
+        self.blocks += _table_of(rows)
+
+    def add_code_block(self, node: LexborNode, depth: int) -> None:
+        child = _only_element(node)
+        language = _language(node) or (_language(child) if child is not None else "")
+        self._add_exact(_exact(node, depth), language)
+
+    def _add_exact(self, text: str, language: str = "") -> None:
+        text = _EMPTY_START.sub("", text).rstrip()
+        self._own_block(Code(text, language) if text else None)
+
+    def add_code(self, node: LexborNode, depth: int) -> None:
+        if node.css_first("p, div, ul, ol, pre, table, h1, h2, h3, blockquote") is not None:
+            self.walk(node, depth)  # somebody forgot to close it
+            return
+        text = _exact(node, depth)
+        if node.css_first("br") is not None and "\n" in text.strip():
+            self._add_exact(text)
+        elif text.strip():
+            space = (Form.TEXT, " ")
+            self.pieces += [space] * text[0].isspace()
+            self.pieces.append((Form.CODE, text))
+            self.pieces += [space] * text[-1].isspace()
+        else:
+            self.pieces.append((Form.TEXT, " "))
+
+    def add_line_break(self, _node: LexborNode, _depth: int) -> None:
+        self.pieces.append((Form.TEXT, "\n"))
+
+    def add_image(self, node: LexborNode, _depth: int) -> None:
+        self.pieces.append((Form.TEXT, _SPACE.sub(" ", node.attributes.get("alt") or "")))
+
+    def add_raised(self, node: LexborNode, depth: int) -> None:
+        text = node.text()
+        label = node.css_first("a[href]")
+        if node.attributes.get("class") == "footnote-reference" and label is not None:
+            self.pieces.append((Form.NOTE, (label.attributes.get("href") or "#")[1:]))
+            return
+        before = self.pieces[-1][1] if self.pieces else ""
+        if before[-1:].isalnum() and not _TRIMMINGS.fullmatch(text.strip()):
+            self.pieces.append((Form.TEXT, "^" if node.tag == "sup" else "_"))
+        self.walk(node, depth)
+
+    def add_span(self, node: LexborNode, depth: int) -> None:
+        form = _FORMULAS.get(node.attributes.get("class") or "")
+        if form is None:
+            self.walk(node, depth)
+        else:
+            self.pieces.append((form, node.text()))
+
+    def add_div(self, node: LexborNode, depth: int) -> None:
+        self._end_paragraph()
+        if node.attributes.get("class") != "footnote-definition":
+            self.walk(node, depth)
+            self._end_paragraph()
+            return
+        label = node.first_child
+        if label is not None and label.tag == "sup":
+            label.decompose()
+        blocks = self._inside(node, depth)
+        self._own_block(Note(node.attributes.get("id") or "", blocks) if blocks else None)
 
 
-def unescape_entities(text: str) -> str:
-    """Text with characters in the place of entities, `&amp;amp;lt;` included."""
-    return _ENTITY.sub(lambda match: html.unescape(f"&{match[1]};"), text)
+def _elements(node: LexborNode) -> list[LexborNode]:
+    found = []
+    child = node.first_child
+    while child is not None:
+        if child.is_element_node:
+            found.append(child)
+        child = child.next
+    return found
 
 
-def _is_markup(tag: "re.Match[str]", closed: set[str], comment_end: int) -> bool:
-    """Tell a tag from a generic type, a comparison or the mention of a tag."""
-    if tag[0] == "<!--":
-        return tag.end() <= comment_end
-    if tag["name"] is None or tag["close"]:
-        return True
-    name = tag["name"].lower()
-    return name in _STANDALONE or name in closed or bool(_ATTRIBUTE.search(tag["attributes"]))
+def _only_element(node: LexborNode) -> LexborNode | None:
+    found = _elements(node)
+    return found[0] if len(found) == 1 else None
 
 
-def _raw_element(name: str, content: str, closed: set[str], kept: Kept) -> str:
-    if name not in {"pre", "code"}:
-        return " "
-    code = _TAG.sub(lambda tag: "" if _is_markup(tag, closed, -1) else tag[0], content)
-    code = kept.back(html.unescape(code)).replace("\x00", "")
-    if name == "pre" or "\n" in code:
-        return f"\n{kept.block(code)}\n"
-    return kept.inline(code, f"`{code}`") if code.strip() and "`" not in code else code
+def _rows(table: LexborNode) -> list[LexborNode]:
+    """Return the rows of a table, and what else is in it."""
+    found = []
+    for part in _elements(table):
+        found += _elements(part) if part.tag in {"thead", "tbody", "tfoot"} else [part]
+    return [part for part in found if part.tag not in {"colgroup", "col"}]
+
+
+def _table_of(rows: list[list[Blocks]]) -> list[Block]:
+    """Return a table of cells that are lines, else the blocks of the cells, one after the other."""
+    cells = [cell for row in rows for cell in row]
+    if len(cells) < 2 or not all(isinstance(b, Paragraph) for cell in cells for b in cell):
+        return [block for cell in cells for block in cell]
+    return [Table(tuple(tuple(one_line(cell) for cell in row) for row in rows))]
+
+
+def _language(node: LexborNode) -> str:
+    for name in (node.attributes.get("class") or "").split():
+        for prefix in ("language-", "lang-", "highlight-source-"):
+            if name.startswith(prefix):
+                return name.removeprefix(prefix)
+    return ""
+
+
+def _exact(node: LexborNode, depth: int) -> str:
+    """Return every character of an element."""
+    if depth > 2 * DEEPEST:
+        raise TooDeepError
+    pieces = []
+    child = node.first_child
+    while child is not None:
+        if child.tag == "-text":
+            pieces.append(child.text_content or "")
+        elif child.tag == "br":
+            pieces.append("\n")
+        elif child.tag not in _SKIPPED:
+            pieces.append(_exact(child, depth + 1))
+        child = child.next
+    return "".join(pieces).replace("\r", "\n")
+
+
+def _number(text: str | None) -> int:
+    try:
+        number = int(text or "1")
+    except ValueError:
+        return 1
+    return number if 0 <= number < 10**8 else 1
+
+
+_FORMULAS = {"math math-inline": Form.FORMULA, "math math-display": Form.DISPLAY}
+_READ: dict[str, Callable[[_Builder, LexborNode, int], None]] = {
+    **dict.fromkeys(["h1", "h2", "h3", "h4", "h5", "h6"], _Builder.add_heading),
+    **dict.fromkeys(["ul", "ol", "menu"], _Builder.add_list),
+    **dict.fromkeys(["code", "tt", "samp"], _Builder.add_code),
+    **dict.fromkeys(["sup", "sub"], _Builder.add_raised),
+    **dict.fromkeys(["pre", "listing", "xmp", "plaintext"], _Builder.add_code_block),
+    "blockquote": _Builder.add_quote,
+    "table": _Builder.add_table,
+    "br": _Builder.add_line_break,
+    "img": _Builder.add_image,
+    "span": _Builder.add_span,
+    "div": _Builder.add_div,
+}
+"""How an element is read that is not merely its content."""
