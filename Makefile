@@ -11,7 +11,7 @@ override q := $(value q)
 override N := $(if $(value N),$(value N),20)
 export q N
 
-.PHONY: help install python stack demo test test-rabbitmq4 check format bench dev search \
+.PHONY: help install python stack demo test test-rabbitmq4 check format bench eval dev search \
   status soak faults mutants replay reconcile local-start local-stop clean
 
 help: ## show this list
@@ -46,6 +46,9 @@ format: python ## put the code into its one format
 bench: stack ## measure throughput, freshness and cost of an edit
 	@ops/install.sh bench
 	@$(RUN) $(PYTHON) -m benchmarks
+
+eval: python ## measure whether searches find what they should; writes docs/quality.md
+	@$(RUN) $(PYTHON) -m benchmarks.quality
 
 dev: stack ## the local stack in the foreground: both servers and both flows
 	@$(RUN) $(PYTHON) -m ops.dev
