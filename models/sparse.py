@@ -1,8 +1,8 @@
 """Sparse vectors: the terms of a text with their BM25 weights, the same for chunk and query.
 
-A pure function of the text: nothing is downloaded, no language is chosen, there is no stop list and
-no stemmer. The other half of BM25, how rare a term is, comes from Qdrant's IDF modifier, which each
-collection keeps up to date by itself.
+A pure function of the text: nothing is downloaded, no language is chosen, there is no stop list.
+The other half of BM25, how rare a term is, comes from Qdrant's IDF modifier, which each collection
+keeps up to date by itself.
 
 **Terms.** The text is brought into Unicode's form NFKC. Then:
 
@@ -13,7 +13,11 @@ collection keeps up to date by itself.
 - Scripts that put no space between words (Han, Kana, Hangul, Thai, Lao, Khmer, Burmese, Tibetan)
   give each pair of neighbours, and each Han character alone.
 - An emoji is a term, without its skin tone.
-- Everything is case-folded (`casefold`); accents stay.
+- Everything is case-folded (`casefold`); accents stay. A word of four letters or more loses an `s`
+  at its end, unless it ends in `ss`.
+
+On known items (the half for tuning of docs/quality.md) the parts of identifiers raise nDCG@10 from
+0.568 to 0.690, and the last rule to 0.713; a stemmer, for English only, would reach 0.721.
 
 **Indices.** The first four bytes of BLAKE2b of the term, little-endian. Two terms get the same
 index with a probability of 2^-32: among a million terms, one in 4,300 shares its index.
@@ -38,7 +42,7 @@ K1: Final = 1.2
 """How soon more of the same term stops to count."""
 B: Final = 0.75
 """How much a long text has to say a term more often."""
-AVERAGE_LENGTH: Final = 200.0
+AVERAGE_LENGTH: Final = 100.0
 """Terms of an average chunk. It is fixed, so that a weight depends on its own text only; the
 chunker cuts to about one size, and BM25 hardly feels a factor of two here."""
 
@@ -149,7 +153,12 @@ def _terms_of(word: str) -> tuple[str, ...]:
         for snake in name.split("_"):
             found[snake] = None
             found |= dict.fromkeys(_humps(snake))
-    return tuple(dict.fromkeys(term.casefold() for term in found if term))
+    return tuple(dict.fromkeys(_singular(term.casefold()) for term in found if term))
+
+
+def _singular(term: str) -> str:
+    plural = len(term) > 3 and term[-1] == "s" and term[-2] != "s"
+    return term[:-1] if plural else term
 
 
 @lru_cache(maxsize=2**16)
