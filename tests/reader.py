@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from html import escape
 from html.entities import html5
+from textwrap import dedent
 from xml.etree.ElementTree import Element
 
 import html5lib
@@ -78,7 +79,7 @@ def _rendered(markdown: str) -> str:
     matter = _FRONT_MATTER.match(markdown)
     if matter:
         markdown = f"```\n{matter[1]}```\n{markdown[matter.end() :]}"
-    return _WAY_BACK.sub("", _parser().render(markdown))
+    return _WAY_BACK.sub("", _parser().render(dedent(markdown)))
 
 
 @cache
@@ -86,6 +87,7 @@ def _parser() -> MarkdownIt:
     parser = MarkdownIt("commonmark", {"maxNesting": 1000}).enable(["table", "strikethrough"])
     parser.use(dollarmath_plugin, allow_digits=False, allow_space=False, renderer=_with_dollars)
     parser.use(footnote_plugin, inline=False)
+    parser.normalizeLinkText = lambda link: link  # type: ignore[method-assign]  # as it is
     parser.add_render_rule("strong_open", _strong)
     parser.add_render_rule("strong_close", _strong)
     return parser
@@ -101,6 +103,8 @@ def _strong(
 
 
 def _with_dollars(formula: str, options: dict[str, bool]) -> str:
+    if formula.count("{") != formula.count("}"):  # then it is none
+        formula = re.sub(r"\\([!-/:-@[-`{-~])", r"\1", formula)
     return escape(f"$${formula}$$" if options["display_mode"] else f"${formula}$")
 
 

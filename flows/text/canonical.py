@@ -24,11 +24,12 @@ _DEEPEST = 8
 """Lists and quotes within one another that are shown as such."""
 
 _SPECIAL = re.compile(
-    r"[\\`*\[<&$~|]|(?<![^\W_])_|_(?![^\W_])|^(?:[#>+=-]|[0-9]{1,9}[.)])|#$", re.MULTILINE
+    r"[\\`*\[<$~|]|&(?=#?[A-Za-z0-9]+;)|(?<![^\W_])_|_(?![^\W_])|^(?:[#>+=-]|[0-9]{1,9}[.)])|#$",
+    re.MULTILINE,
 )
 """What may be read as a mark: '*'; a text without it needs no second look."""
 _MARK = re.compile(
-    r"[\\`*\[\]<$~|]|(?<![^\W_])_|_(?![^\W_])|&(?=[#A-Za-z])|^[#>+=-]|#$", re.MULTILINE
+    r"[\\`*\[\]<$~|]|(?<![^\W_])_|_(?![^\W_])|&(?=#?[A-Za-z0-9]+;)|^[#>+=-]|#$", re.MULTILINE
 )
 """A character that a backslash makes one of its own: '*'."""
 _TAG = re.compile(r"<(?=[A-Za-z/!?])")

@@ -32,7 +32,7 @@ _FENCE = re.compile(r"^[ \t]*(?:`{3,}|~{3})[^`\n]*$", re.MULTILINE)
 _HEADING = re.compile(r"^#{1,6} +\S", re.MULTILINE)
 """A heading: '## Usage'."""
 _BLOCK_MARK = re.compile(
-    r"^(?:#{1,6} +\S|\|?[ :]*-{2,}[ :]*\|[-| :]*$|---\n\w[^\n:]*:)|^[^\s#].*\n(?:={3,}|-{3,})$",
+    r"^(?:#{1,6} +\S|\|?[ :]*-+[ :]*\|[-| :]*$|---\n\w[^\n:]*:)|^[^\s#].*\n(?:={3,}|-{3,})$",
     re.MULTILINE,
 )
 """A heading, the rule of a table or what a file says about itself: '## Usage'."""
@@ -60,7 +60,7 @@ _PLAIN_LINE = re.compile(
     r"|(?:if|for|while|elif|with|try|except|else|finally)\b.*:$"
     r"|(?:const|let|var|int|void|static|public|private|func|fn|function|package|use) .*[;{(=)]$"
     r"|[\w.\[\]\"']+ ?[-+*/|&]?= ?\S|[\w.]+\(.*\)[;:]?$|.*[;{}]$|[}\])]|#!|>>> |\$ \w"
-    r"|\[[^\[\]\n]+\](?![(\[])(?!: *(?:https?:|/|#))|[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{2}:[0-9]{2}"
+    r"|\[[^^\[\]\n][^\[\]\n]*\](?![(\[])(?!: *(?:https?:|/|#))|[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{2}:[0-9]{2}"
     r"|[\w.-]+:(?: |$))"
 )
 """A line of code, of a log or of a chat: '[Alice]: Yes'."""
@@ -103,6 +103,11 @@ def _is_fenced(text: str) -> bool:
 
 
 def _is_listing(text: str) -> bool:
-    """Tell whether more than half of the lines that begin at the margin are no prose."""
-    lines = [line for line in text.split("\n") if line and line[0] not in " \t#"]
+    """Tell whether half of the lines end as those of programs, or more than half of the lines that
+    begin at the margin are no prose.
+    """
+    lines = [line for line in text.split("\n") if line]
+    if sum(line.endswith((";", "{", "}")) for line in lines) * 2 > len(lines):
+        return True
+    lines = [line for line in lines if line[0] not in " \t#"]
     return sum(map(bool, map(_PLAIN_LINE.match, lines))) * 2 > len(lines)

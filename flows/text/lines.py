@@ -11,13 +11,13 @@ def paragraphs(pieces: list[Piece]) -> list[Line]:
     """Divide pieces into paragraphs; an empty line divides two."""
     found: list[list[Piece]] = [[]]
     for form, group in groupby(pieces, key=itemgetter(0)):
-        text = "".join(map(itemgetter(1), group))
+        texts = [text for _, text in group]
         if form is Form.CODE:
-            found[-1].append((form, " ".join(text.split())))
+            found[-1].append((form, " ".join("".join(texts).split())))
         elif form is not Form.TEXT:
-            found[-1].append((form, plain_spaces(text)))
+            found[-1] += [(form, plain_spaces(text)) for text in texts]
         else:
-            parts = plain_spaces(plain_characters(text)).split("\n\n")
+            parts = plain_spaces(plain_characters("".join(texts))).split("\n\n")
             found[-1].append((form, parts[0]))
             found += [[(form, part)] for part in parts[1:]]
     return [line for line in map(_trimmed, found) if line]

@@ -19,8 +19,8 @@ _DEFINITION = re.compile(r"^[ >\t]*(?:[*+-] +)?(\[([^^\[\]\n][^\[\]\n]*)\]: *(\S
 """What may be the target of links by reference: '[1]: https://x.y'."""
 _TILDE = re.compile(r"(?<![~\\])~(?!~)")
 """A tilde by itself: '~5 %'."""
-_DUNDER = re.compile(r"(?<![\w\\])__(?=[a-z0-9]+(?:_[a-z0-9]+)*__(?!\w))")
-"""The start of a name that Python gives: '__init__'."""
+_DUNDER = re.compile(r"(?<![\w\\])__[a-z0-9]+(?:_[a-z0-9]+)*__(?!\w)")
+"""A name that Python gives: '__init__'."""
 _EXACT = {
     "CodeBlock",
     "Code",
@@ -57,10 +57,11 @@ def _words_escaped(text: str) -> str:
     definitions = list(_DEFINITION.finditer(data))
     marks = [tilde.start() for tilde in _TILDE.finditer(data)]
     for dunder in _DUNDER.finditer(data):
-        marks += [dunder.start(), dunder.start() + 1]
+        marks += [dunder.start(), dunder.start() + 1, dunder.end() - 2, dunder.end() - 1]
     if not definitions and not marks:
         return text
     used, exact = _labels_and_exact(text)
+    exact = sorted([*exact, *(definition.span(2) for definition in definitions)])
     places = [*_said(definitions, used), *marks]
     pieces = [0, *_outside(sorted(places), exact, len(data)), len(data)]
     data = "\\".join(data[start:end] for start, end in pairwise(pieces))

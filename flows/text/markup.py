@@ -197,10 +197,13 @@ class _Builder:
 
     def add_span(self, node: LexborNode, depth: int) -> None:
         form = _FORMULAS.get(node.attributes.get("class") or "")
+        text = node.text() if form else ""
         if form is None:
             self.walk(node, depth)
+        elif text.strip():
+            self.pieces.append((form, text))
         else:
-            self.pieces.append((form, node.text()))
+            self.pieces.append((Form.TEXT, "$$" if form is Form.FORMULA else "$$$$"))
 
     def add_div(self, node: LexborNode, depth: int) -> None:
         self._end_paragraph()

@@ -76,6 +76,7 @@ def test_an_exponent_does_not_become_a_digit() -> None:
     "text",
     [
         r"$$\hat{y}_i = x_{t+1}$$",
+        r"**Two**: $a$$b$ and $$$$ and $",
         r"**Bold** and $\hat{y}_i = x_{t+1}$ and $$\sum_i a_i * b_i * c_i$$",
     ],
 )
