@@ -2,6 +2,7 @@
 markdown-it for Markdown.
 """
 
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -24,7 +25,8 @@ EXCEPTIONS = {
     "tags that are words": "`List<int>`: a tag that nothing closes, and that needs to be closed",
     "entities that are words": "`&notification;`: a name that HTML does not have",
     "raised numbers": "`10<sup>6</sup>` is read as 10^6",
-    "dollars": "a formula keeps the marks that make it one",
+    "dollars": "a formula keeps the marks that make it one, and is shown as it was written",
+    "cells": "a table has as many columns as its longest row",
     "what somebody said": "`[Bob]: Yes`, which CommonMark takes for the target of a link",
     "names of Python": "`__init__` is no name in bold",
     "single tildes": "`~5`, which some take for the start of text that is struck through",
@@ -60,6 +62,7 @@ _TAG = re.compile(r"<([A-Za-z][^\s/<>]*)(\s+[^\s<>=\"'/]+\s*=)?")
 _END_TAG = re.compile(r"</([A-Za-z][^\s/<>]*)\s*>")
 _ENTITY = re.compile(r"&([A-Za-z][A-Za-z0-9]*;)")
 _FRONT_MATTER = re.compile(r"---\n((?:\w.*:.*\n|[ \t#-].*\n)+?)---(?:\n|\Z)")
+_RULE = re.compile(r"[ >\t]*\|?[ :]*-+[ :]*\|[-| :]*")
 _WAY_BACK = re.compile(r'<a href="[^"]*" class="footnote-backref">.*?</a>')
 _RAISED = re.compile(
     r"(?<=[^\W_])([\ue000\ue001])(?!(?:st|nd|rd|th|tm|sm|er|e|®|©|™)?\ue002)", re.I
@@ -79,7 +82,25 @@ def _rendered(markdown: str) -> str:
     matter = _FRONT_MATTER.match(markdown)
     if matter:
         markdown = f"```\n{matter[1]}```\n{markdown[matter.end() :]}"
-    return _WAY_BACK.sub("", _parser().render(dedent(markdown)))
+    return _WAY_BACK.sub("", _parser().render("\n".join(_widened(dedent(markdown).split("\n")))))
+
+
+def _widened(lines: list[str]) -> list[str]:
+    for place, line in enumerate(lines):
+        if place and _RULE.fullmatch(line) and _cells(line) == _cells(lines[place - 1]):
+            rows = itertools.takewhile(str.strip, lines[place + 1 :])
+            missing = max(map(_cells, rows), default=0) - _cells(line)
+            if missing > 0:
+                lines[place - 1] = (
+                    lines[place - 1].rstrip().removesuffix("|") + "|" + " |" * missing
+                )
+                lines[place] = line.rstrip().removesuffix("|") + "|" + "-|" * missing
+    return lines
+
+
+def _cells(line: str) -> int:
+    line = line.strip(" \t>").removeprefix("|")
+    return len(re.split(r"(?<!\\)\|", re.sub(r"(?<!\\)\|\Z", "", line)))
 
 
 @cache
@@ -127,6 +148,14 @@ def _seen(element: Element) -> Iterator[str]:
     if tag not in _INVISIBLE:
         yield "\n" if tag in _BLOCKS else {"sup": "\ue000", "sub": "\ue001"}.get(tag, "")
         yield element.get("alt", "") if tag == "img" else ""
+        tex = (
+            element.find(".//{*}annotation[@encoding='application/x-tex']")
+            if tag == "math"
+            else None
+        )
+        if tex is not None:
+            yield f"${tex.text}$" + (element.tail or "")
+            return
         yield element.text or ""
         number = _start(element) if tag == "ol" else 0
         for child in element:

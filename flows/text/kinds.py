@@ -60,8 +60,8 @@ _PLAIN_LINE = re.compile(
     r"|(?:if|for|while|elif|with|try|except|else|finally)\b.*:$"
     r"|(?:const|let|var|int|void|static|public|private|func|fn|function|package|use) .*[;{(=)]$"
     r"|[\w.\[\]\"']+ ?[-+*/|&]?= ?\S|[\w.]+\(.*\)[;:]?$|.*[;{}]$|[}\])]|#!|>>> |\$ \w"
-    r"|\[[^^\[\]\n][^\[\]\n]*\](?![(\[])(?!: *(?:https?:|/|#))|[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{2}:[0-9]{2}"
-    r"|[\w.-]+:(?: |$))"
+    r"|[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{2}:[0-9]{2}|[\w.-]+:(?: |$)"
+    r"|\[[^^\[\]\n][^\[\]\n]*\](?![(\[])(?!: *(?:https?:|/|#)))"
 )
 """A line of code, of a log or of a chat: '[Alice]: Yes'."""
 _LINES_PER_MARK = 100

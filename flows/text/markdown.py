@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator
-from itertools import pairwise
 
 import pyromark
 from pyromark import Options
@@ -21,6 +20,13 @@ _TILDE = re.compile(r"(?<![~\\])~(?!~)")
 """A tilde by itself: '~5 %'."""
 _DUNDER = re.compile(r"(?<![\w\\])__[a-z0-9]+(?:_[a-z0-9]+)*__(?!\w)")
 """A name that Python gives: '__init__'."""
+_TABLE_RULE = re.compile(r"^[ >\t]*\|?[ :]*-+[ :]*\|[-| :]*$", re.MULTILINE)
+"""The line below the head of a table: '|:--|--:|'."""
+_PIPE = re.compile(r"(?<!\\)\|")
+"""What stands between two cells: 'a | b'."""
+_LAST_PIPE = re.compile(r"(?<!\\)\|\Z")
+"""The end of a row: 'b |'."""
+_Range = tuple[int, int]
 _EXACT = {
     "CodeBlock",
     "Code",
@@ -50,22 +56,43 @@ def to_html(text: str) -> str:
 
 def _words_escaped(text: str) -> str:
     r"""Text in which '[Bob]: Yes' is something that Bob said, unless a link refers to it, '~5' is a
-    number and '__init__' a name. CommonMark shows nothing of such a line, and takes the others for
-    marks.
+    number, '__init__' a name, and a table has room for every cell. CommonMark shows nothing of such
+    a line and of other cells, and takes the others for marks.
     """
     data = text.encode().decode("latin-1")  # the parser counts bytes
     definitions = list(_DEFINITION.finditer(data))
     marks = [tilde.start() for tilde in _TILDE.finditer(data)]
     for dunder in _DUNDER.finditer(data):
         marks += [dunder.start(), dunder.start() + 1, dunder.end() - 2, dunder.end() - 1]
-    if not definitions and not marks:
+    has_tables = bool(_TABLE_RULE.search(data))
+    if not definitions and not marks and not has_tables:
         return text
-    used, exact = _labels_and_exact(text)
+    used, exact, tables = _structure(text)
     exact = sorted([*exact, *(definition.span(2) for definition in definitions)])
-    places = [*_said(definitions, used), *marks]
-    pieces = [0, *_outside(sorted(places), exact, len(data)), len(data)]
-    data = "\\".join(data[start:end] for start, end in pairwise(pieces))
-    return data.encode("latin-1").decode()
+    places = sorted([*_said(definitions, used), *marks])
+    edits = [(place, "\\") for place in _outside(places, exact, len(data))]
+    edits += [edit for start, end in tables for edit in _widened(data[start:end], start)]
+    pieces, done = [], 0
+    for place, added in sorted(edits):
+        pieces += [data[done:place], added]
+        done = place
+    return "".join([*pieces, data[done:]]).encode("latin-1").decode()
+
+
+def _widened(table: str, start: int) -> Iterator[tuple[int, str]]:
+    """Yield what is to be added to the first two lines, so that they have all columns."""
+    head, rule, *rows = table.split("\n")
+    missing = max(map(_cells, rows), default=0) - _cells(head)
+    end = start
+    for line, cell in ((head, " |"), (rule, "-|")) if missing > 0 else ():
+        end += len(line)
+        yield end, ("" if line.rstrip().endswith("|") else "|") + cell * missing
+        end += 1
+
+
+def _cells(line: str) -> int:
+    line = line.strip(" \t>")
+    return len(_PIPE.findall(line)) + 1 - line.startswith("|") - bool(_LAST_PIPE.search(line))
 
 
 def _said(definitions: "list[re.Match[str]]", used: set[str]) -> Iterator[int]:
@@ -78,7 +105,7 @@ def _said(definitions: "list[re.Match[str]]", used: set[str]) -> Iterator[int]:
         seen.add(label)
 
 
-def _outside(places: list[int], ranges: list[tuple[int, int]], end: int) -> Iterator[int]:
+def _outside(places: list[int], ranges: list[_Range], end: int) -> Iterator[int]:
     """Yield the places that are in none of the ranges; both in their order."""
     following = iter([*ranges, (end + 1, end + 1)])
     first, after = next(following)
@@ -89,10 +116,11 @@ def _outside(places: list[int], ranges: list[tuple[int, int]], end: int) -> Iter
             yield place
 
 
-def _labels_and_exact(text: str) -> tuple[set[str], list[tuple[int, int]]]:
-    """Labels that links refer to, and where a backslash would be seen, in bytes."""
+def _structure(text: str) -> tuple[set[str], list[_Range], list[_Range]]:
+    """Labels that links refer to; where a backslash would be seen; and where tables are."""
     used: set[str] = set()
-    exact: list[tuple[int, int]] = []
+    exact: list[_Range] = []
+    tables: list[_Range] = []
     for event, where in pyromark.events_with_range(text, options=OPTIONS):
         if not isinstance(event, dict):
             continue
@@ -102,9 +130,11 @@ def _labels_and_exact(text: str) -> tuple[set[str], list[tuple[int, int]]]:
             if name in {"Link", "Image"}:
                 used.add(_folded(value["id"]))
                 name = value["link_type"]
+            elif name == "Table":
+                tables.append((where["start"], where["end"]))
         if name in _EXACT and (not exact or where["start"] >= exact[-1][1]):
             exact.append((where["start"], where["end"]))
-    return used, exact
+    return used, exact, tables
 
 
 def _folded(label: str) -> str:

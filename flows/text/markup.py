@@ -196,7 +196,10 @@ class _Builder:
         self.walk(node, depth)
 
     def add_span(self, node: LexborNode, depth: int) -> None:
-        form = _FORMULAS.get(node.attributes.get("class") or "")
+        name = node.attributes.get("class") or ""
+        if name == "katex-html":  # the same formula again, drawn
+            return
+        form = _FORMULAS.get(name)
         text = node.text() if form else ""
         if form is None:
             self.walk(node, depth)
@@ -204,6 +207,13 @@ class _Builder:
             self.pieces.append((form, text))
         else:
             self.pieces.append((Form.TEXT, "$$" if form is Form.FORMULA else "$$$$"))
+
+    def add_formula(self, node: LexborNode, depth: int) -> None:
+        tex = node.css_first('annotation[encoding="application/x-tex"]')
+        if tex is None:
+            self.walk(node, depth)
+        else:
+            self.pieces.append((Form.FORMULA, " ".join(tex.text().split())))
 
     def add_div(self, node: LexborNode, depth: int) -> None:
         self._end_paragraph()
@@ -292,6 +302,7 @@ _READ: dict[str, Callable[[_Builder, LexborNode, int], None]] = {
     "blockquote": _Builder.add_quote,
     "table": _Builder.add_table,
     "br": _Builder.add_line_break,
+    "math": _Builder.add_formula,
     "img": _Builder.add_image,
     "span": _Builder.add_span,
     "div": _Builder.add_div,

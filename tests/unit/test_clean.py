@@ -120,6 +120,22 @@ def test_a_table_keeps_its_cells_where_they_are() -> None:
     assert clean_text(html) == table
 
 
+def test_cells_beyond_the_head_of_a_table_stay() -> None:
+    table = "a|b\n-|-\n1|2|3|4\n`x|y`|z"
+    assert clean_text(table) == (
+        "| a | b | | |\n| --- | --- | --- | --- |\n| 1 | 2 | 3 | 4 |\n| `x | y` | z | |"
+    )
+    quoted = "> | a |\n> | - |\n> | 1 | 2 |\n\nText [x](y)"
+    assert clean_text(quoted) == "> | a | |\n> | --- | --- |\n> | 1 | 2 |\n\nText x"
+
+
+def test_a_formula_in_mathml_is_not_read_twice() -> None:
+    html = (
+        '<p>a <math><mi>x</mi><annotation encoding="application/x-tex">x_1</annotation></math></p>'
+    )
+    assert clean_text(html) == "a $x_1$"
+
+
 def test_pipes_in_a_sentence_make_no_table() -> None:
     assert clean_text("**The** norm is |x| + |y|\nand |z|.") == "The norm is |x| + |y|\nand |z|."
 
