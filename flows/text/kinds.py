@@ -2,7 +2,7 @@
 
 1. A text that begins with a tag is HTML, unless it has a heading or a fence of Markdown and is no
    whole page.
-2. A text with a fenced block is Markdown.
+2. A text with a fenced block is Markdown, unless a line begins with forty marks of lists.
 3. A program, a patch, LaTeX, reStructuredText, and a text most lines of which are of code, of a log
    or of a chat, is plain.
 4. A text with a mark of Markdown, a tag or an entity for each hundred lines is Markdown, which may
@@ -54,6 +54,9 @@ _FOREIGN = re.compile(
     re.MULTILINE,
 )
 """A mark of reStructuredText, of a patch, of a manual or of LaTeX: '.. note::'."""
+_DEEP = re.compile(r"^(?:[ \t]*(?:>|(?:[-+*]|[0-9]{1,9}[.)])(?=[ \t]))){40}", re.MULTILINE)
+"""Lists within one another on one line, deeper than anybody writes; they would take quadratic time:
+'- - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - a'."""
 _PLAIN_LINE = re.compile(
     r"(?!.*&\w+;$)(?:"
     r"(?:from [\w.]+ )?import [\w.*{]|(?:async )?def \w+\(|class \w+[\s:({]|@\w|return\b|#include\b"
@@ -75,6 +78,8 @@ def kind_of(text: str) -> Kind:
     found = tags(text)
     if found and _is_html(text, found[0]):
         return Kind.HTML
+    if _DEEP.search(text):
+        return Kind.PLAIN
     if _is_fenced(text):
         return Kind.MARKDOWN
     if text.startswith("#!") or _FOREIGN.search(text) or _is_listing(text):

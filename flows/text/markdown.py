@@ -12,6 +12,11 @@ OPTIONS = (
     | Options.ENABLE_FOOTNOTES
     | Options.ENABLE_MATH
 )
+_FAR = re.compile(r"^([ \t]{200})[ \t]+", re.MULTILINE)
+"""Indentation for which the parser takes cubic time, and which nobody can see:
+'                                                                      \
+                                                                      \
+                                                                      '."""
 _FRONT_MATTER = re.compile(r"---\n((?:\w[^\n:]*:[^\n]*\n|[ \t#-][^\n]*\n)+?)---(?:\n|\Z)")
 r"""What a file says about itself before it begins: '---\ntitle: x\n---\n'."""
 _DEFINITION = re.compile(r"^[ >\t]*(?:[*+-] +)?(\[([^^\[\]\n][^\[\]\n]*)\]: *(\S+))", re.MULTILINE)
@@ -43,6 +48,7 @@ _ADDRESS = re.compile(r"<?(?:[a-z][a-z0-9+.-]*:|www\.|#)", re.IGNORECASE)
 
 def markdown_to_html(text: str) -> str:
     """Read a whole text: with what it says about itself as code, and no word taken for a mark."""
+    text = _FAR.sub(r"\1", text)
     matter = _FRONT_MATTER.match(text)
     if matter:
         text = f"```yaml\n{matter[1]}```\n\n{text[matter.end() :]}"

@@ -350,6 +350,8 @@ BOMBS = {
     "ends of others": "<div><table></div>" * 50_000 + "deep",
     "quotes": ">" * 100_000 + " **deep**",
     "lists of lists": "\n".join("  " * i + "- **a**" for i in range(1_000)) + " deep",
+    "lists on a line": "- " * 50_000 + "**a**" + "\n" * 50_000 + "deep",
+    "numbers on a line": "> 1. " * 50_000 + "**a**" + "\n" * 50_000 + "```\ndeep\n```",
     "brackets": "[" * 100_000 + " **deep**",
     "one line": "word " * 200_000 + "**deep**",
 }
