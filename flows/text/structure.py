@@ -68,8 +68,10 @@ def _is_title(text: str, line: str, end: int, after_blank: bool) -> bool:
 
 
 def code_boundaries(text: str) -> Iterator[Boundary]:
-    """Yield where definitions, blocks and lines begin, by indentation and the usual keywords."""
-    after_blank, attached = True, False
+    """Yield where definitions, blocks and lines begin, by indentation and the usual keywords; the
+    first line of a body stays with the line that opens it.
+    """
+    after_blank, attached, opened = True, False, False
     for start, end in _lines(text):
         line = text[start:end]
         bare = line.strip()
@@ -77,7 +79,7 @@ def code_boundaries(text: str) -> Iterator[Boundary]:
             after_blank = True
             continue
         defines = _DEFINES.match(bare)
-        if _CONTINUES.match(bare) or (attached and not after_blank):
+        if _CONTINUES.match(bare) or opened or (attached and not after_blank):
             yield start, WORD
         elif not line[0].isspace() and (after_blank or defines):
             yield start, DEFINITION
@@ -86,6 +88,7 @@ def code_boundaries(text: str) -> Iterator[Boundary]:
         else:
             yield start, BLOCK if after_blank else CODE_LINE
         after_blank, attached = False, bool(_BELONGS_TO_NEXT.match(bare))
+        opened = bare[-1] in ":{(["
 
 
 def _lines(text: str) -> Iterator[tuple[int, int]]:

@@ -209,3 +209,13 @@ def test_an_inserted_function_costs_few_chunks() -> None:
         edited = [*parts[:at], function(seed).removeprefix("def "), *parts[at:]]
         costs.append(new_chunks(old, chunks("\ndef ".join(edited), code=True)))
     assert statistics.mean(costs) <= 3
+
+
+def test_no_cut_between_a_condition_and_its_body() -> None:
+    headers = [
+        chunk.split("\n")[-1].strip()
+        for module in (inspect, statistics, textwrap, random)
+        for chunk in chunks(inspect.getsource(module), code=True)
+    ]
+    assert len(headers) > 150
+    assert not [line for line in headers if line.endswith((":", "{", "(", "["))]
