@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
-from models.chunks import Chunk
+from models.chunks import Chunk, hash_of_chunk
 from models.documents import Document
 from models.stored import SUSPECT
 
@@ -17,12 +17,12 @@ MAY_DIFFER: Final = frozenset({"version", "ordinal", "indexed_at"})
 """Payload fields that tell when something was written, not what: the store adds them."""
 
 TEXTS: Final = {"content": "chunk_hash", "cleaned_content": "text_hash"}
-"""Payload fields of texts, and those that hold their SHA-256, by which they are compared."""
+"""Payload fields of texts, and those that hold their hashes, by which they are compared."""
 
 _OF_RECORDS: Final = frozenset(
     {"cleaned_content", "content_hash", "text_hash", "chunk_ids", SUSPECT}
 )
-_OF_CHUNKS: Final = frozenset({"path", "content", "chunk_hash"})
+_OF_CHUNKS: Final = frozenset({"path", "content", "context", "chunk_hash"})
 """The part of a chunk that its record does not share. Its id is made of it."""
 
 Payload = Mapping[str, Any]
@@ -59,6 +59,7 @@ def fresh_points(document: Document, chunks: Sequence[Chunk], model: str) -> Fre
                 **shared,
                 "path": chunk.path,
                 "content": chunk.content,
+                "context": chunk.context or None,
                 "chunk_hash": chunk.chunk_hash,
             }
             for chunk in chunks
@@ -69,9 +70,11 @@ def fresh_points(document: Document, chunks: Sequence[Chunk], model: str) -> Fre
 def embedded_text(chunk: Payload) -> str:
     """The text of which both vectors of a chunk are made.
 
+    The context comes last: of a text that is too long for the model, the end is not read.
+
     :param chunk: as it is stored, or is to be
     """
-    return str(chunk.get("content") or "")
+    return "\n".join(str(chunk[name]) for name in ("content", "context") if chunk.get(name))
 
 
 def chunk_by_record(record: Payload, chunk: Payload) -> Payload:
@@ -92,11 +95,16 @@ def without_text(payload: Payload, unread: Collection[str] = ()) -> dict[str, An
     hashes = {
         hash_: None
         for text, hash_ in TEXTS.items()
-        if text not in unread
-        and hash_ in payload
-        and text_hash(str(payload.get(text, ""))) != payload[hash_]
+        if text not in unread and hash_ in payload and _hash_of(text, payload) != payload[hash_]
     }
     return {name: value for name, value in payload.items() if name not in TEXTS} | hashes
+
+
+def _hash_of(text: str, payload: Payload) -> str:
+    whole = str(payload.get(text, ""))
+    if text == "content":
+        return hash_of_chunk(whole, str(payload.get("context") or ""))
+    return text_hash(whole)
 
 
 def difference(want: Payload, have: Payload, but: Collection[str] = MAY_DIFFER) -> dict[str, Any]:

@@ -67,5 +67,6 @@ def _hit(point: q.ScoredPoint) -> Hit:
         name=payload.get("name"),
         path=payload.get("path"),
         content=payload["content"],
+        context=payload.get("context"),
         id=str(point.id),
     )

@@ -32,6 +32,8 @@ class Hit:
     """Cosine similarity to the query, 1 at most; None where the hit was found by words only."""
     sparse: float | None = None
     """BM25 of the query's terms; None where the hit was found by meaning only."""
+    context: str | None = None
+    """Where it stands: the headings above it, or file, class and function around it."""
 
 
 @dataclass(frozen=True, slots=True)

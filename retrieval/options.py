@@ -14,7 +14,7 @@ Mode = Literal["hybrid", "dense", "sparse"]
 MODES: Final[tuple[Mode, ...]] = ("hybrid", "dense", "sparse")
 
 _FIELDS: Final = [
-    *("type", "entry_id", "author_id", "platform", "link", "name", "path", "content"),
+    *("type", "entry_id", "author_id", "platform", "link", "name", "path", "content", "context"),
 ]  # fmt: skip
 _SHALLOWEST: Final = 16
 

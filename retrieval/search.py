@@ -113,7 +113,7 @@ def print_hits(console: Console, hits: Sequence[Hit], lines: int = _LINES) -> No
     """Show hits best first: score, what and where, and the first lines of the chunk."""
     for hit in hits:
         heading = Text.assemble((f"{hit.score:6.3f}  ", "bold green"), (shown(hit.type), "cyan"))
-        for part in (hit.name or hit.platform, hit.author_id, hit.path):
+        for part in (hit.name or hit.platform, hit.author_id, hit.context or hit.path):
             if part:
                 heading.append(" · ", "dim").append(shown(part))
         if hit.link:

@@ -56,7 +56,7 @@ class ChunkingEmbedder(TextEmbedder, Protocol):
 
     @property
     def max_tokens(self) -> int:
-        """Tokens of the longest text that is embedded whole."""
+        """Tokens of the longest chunk; with its context, it is embedded whole."""
         ...
 
 
@@ -93,9 +93,12 @@ class Embedder:
 
     @property
     def max_tokens(self) -> int:
-        """The tokens of a text that the model reads, without its special tokens."""
+        """The tokens that the model reads, without its special ones, less an eighth for where a
+        chunk stands.
+        """
         self.load()
-        return int(self._model.max_seq_length) - int(self._tokenizer.num_special_tokens_to_add())
+        special = int(self._tokenizer.num_special_tokens_to_add())
+        return (int(self._model.max_seq_length) - special) * 7 // 8
 
     @property
     def tokenizer(self) -> "Tokenizer":

@@ -7,10 +7,11 @@ dead letter.
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from flows.text.chunk import Splitter
+from flows.text.chunk import Span, Splitter
 from flows.text.clean import clean_texts
+from flows.text.context import contexts
 from models import DOCUMENT_TYPES, ChangeEvent, DeadLetter, Delivery, Section
-from models.chunks import name_chunks
+from models.chunks import Piece, name_chunks
 from models.prepared import (
     Change,
     Cleaned,
@@ -87,14 +88,19 @@ def chunk(chunker: Callable[[], Splitter]) -> Callable[[CleanedChange], Prepared
         document = change.document
         cuts = chunker().split_all([(section.text, section.code) for section in document.sections])
         pieces = (
-            (section.path, section.text[span.start : span.end])
+            Piece(section.path, section.text[span.start : span.end], context)
             for section, spans in zip(document.sections, cuts, strict=True)
-            for span in spans
+            for span, context in zip(spans, _contexts(section, spans), strict=True)
         )
         chunks = name_chunks(document.type, document.entry_id, pieces)
         return Upsert(change.delivery, change.event, document, chunks)
 
     return step
+
+
+def _contexts(section: Section, spans: Sequence[Span]) -> list[str]:
+    file = [section.path] if section.verbatim and section.path else []
+    return contexts(section.text, spans, file, section.code)
 
 
 def undecodable(delivery: Delivery, error: Exception) -> DeadLetter:

@@ -123,6 +123,37 @@ def test_an_edit_of_a_field_that_only_a_type_knows_reaches_record_and_chunks(wor
     assert world.differences() == []
 
 
+def test_a_renamed_heading_embeds_its_section_again_and_no_other(world: World) -> None:
+    sections = [
+        f"# {name}\n\n" + " ".join(f"{name} sentence {n} of many words." for n in range(150))
+        for name in ("Ships", "Trains", "Planes")
+    ]
+    world.write("insert", content="\n\n".join(sections))
+    chunks = world.fields("context").count("Trains")
+    before = world.embedder.encoded
+    assert chunks > 3
+    world.write(content="\n\n".join(sections).replace("# Trains", "# Railways"))
+    assert world.fields("context").count("Railways") == chunks
+    assert chunks < world.embedder.encoded - before <= chunks + 2  # and that of the heading
+    assert world.differences() == []
+
+
+def test_an_altered_context_is_found_and_repaired(world: World) -> None:
+    world.write("insert", content="# Ships\n\n" + "They sail. " * 400)
+    [point, *_] = [
+        point
+        for point in world.client.scroll(vectors_of("talks"), limit=100)[0]
+        if (point.payload or {}).get("context")
+    ]
+    world.client.set_payload(vectors_of("talks"), {"context": "Trains"}, [point.id])
+    assert world.finding() is not None
+    assert world.differences() != []
+    [result] = Indexer(world.store, world.embedder)([world.prepared()])
+    assert isinstance(result, Indexed)
+    assert world.finding() is None
+    assert world.differences() == []
+
+
 def test_a_text_without_a_single_word_is_in_sync(world: World) -> None:
     """It has a dense vector and no sparse one."""
     world.write("insert", content="?! … ?!")

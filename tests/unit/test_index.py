@@ -23,7 +23,7 @@ from models import (
     Version,
     record_id,
 )
-from models.chunks import name_chunks
+from models.chunks import Piece, name_chunks
 from models.plans import UpsertPlan
 from models.prepared import Drop, Prepared, Removal, Upsert
 from models.stored import Key, Stored
@@ -53,7 +53,9 @@ def change(
         return Removal(delivery, event)
     document = Post(entry_id, (Section("", text),), author_id=author)
     pieces = [("", word) for word in text.split()]
-    return Upsert(delivery, event, document, name_chunks("posts", entry_id, pieces))
+    return Upsert(
+        delivery, event, document, name_chunks("posts", entry_id, [Piece(*one) for one in pieces])
+    )
 
 
 class World:

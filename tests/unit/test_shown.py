@@ -8,6 +8,7 @@ import sys
 import time
 import unicodedata
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -80,7 +81,7 @@ def test_json_is_safe_and_means_the_same(value: Any) -> None:
 
 def hits() -> list[Hit]:
     return [
-        Hit(0.5, type_, EVIL, EVIL, EVIL, EVIL, EVIL, EVIL, f"{EVIL}\n{EVIL}", EVIL)
+        Hit(0.5, type_, EVIL, EVIL, EVIL, EVIL, EVIL, EVIL, f"{EVIL}\n{EVIL}", EVIL, context=EVIL)
         for type_ in ("posts", "repositories")
     ]
 
@@ -89,7 +90,8 @@ def hits() -> list[Hit]:
 def test_search_shows_no_terminal_escapes_of_a_document(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(search, "_search", lambda query, options: (hits(), [None, None]))
+    monkeypatch.setattr(search, "_opened", nullcontext)
+    monkeypatch.setattr(search, "_search", lambda *_: (hits(), [None, None]))
     assert search.main(arguments) == 0
     out = capsys.readouterr().out
     assert is_safe(out)
@@ -100,9 +102,10 @@ def test_search_shows_no_terminal_escapes_of_a_document(
 def test_search_says_what_a_server_answered_on_one_safe_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def refuse(query: str, options: Any) -> list[Hit]:
+    def refuse(*_: Any) -> list[Hit]:
         raise ValueError(EVIL)
 
+    monkeypatch.setattr(search, "_opened", nullcontext)
     monkeypatch.setattr(search, "_search", refuse)
     assert search.main(["q"]) == 1
     assert is_safe(capsys.readouterr().err, lines=1)
