@@ -1,5 +1,6 @@
 """Cleaning keeps every word, and says the same thing in one way."""
 
+import gc
 import re
 import time
 from collections.abc import Callable
@@ -324,9 +325,13 @@ HOSTILE = [
 
 
 def seconds(work: Callable[[str], object], text: str) -> float:
-    start = time.process_time()
-    work(text)
-    return time.process_time() - start
+    gc.disable()  # a collection costs as much as all objects of all tests before
+    try:
+        start = time.process_time()
+        work(text)
+        return time.process_time() - start
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)
