@@ -27,7 +27,7 @@ from connectors.qdrant import QdrantSettings, QdrantStore, open_client
 from connectors.qdrant.embedded import StoreFolder, stop
 from flows.embedding.embedder import ChunkingEmbedder, Embedder, Vectors
 from flows.operators.index import Indexer
-from flows.text.chunk import Chunker
+from flows.text.chunk import Chunker, Splitter
 from models import DOCUMENT_TYPES
 from retrieval.client import RetrievalClient
 from retrieval.fusion import fused
@@ -90,17 +90,24 @@ class Half:
         return [measure(rank) for rank in self.ranks[mode]]
 
 
-def measure(some: Sequence[Set], embedder: ChunkingEmbedder, folder: Path) -> dict[str, Any]:
+def measure(
+    some: Sequence[Set],
+    embedder: ChunkingEmbedder,
+    folder: Path,
+    splitter: Splitter | None = None,
+) -> dict[str, Any]:
     """Store the documents of all sets, and search them.
 
     :param folder: for the store and the vectors
+    :param splitter: instead of the flow's own, to be compared with it
     """
     remembering = Remembering(embedder, folder)
     path = folder / "store"
     shutil.rmtree(path, ignore_errors=True)
     try:
         with closing(open_client(QdrantSettings(path=path))) as client:
-            chunks = _store(client, some, embedder, remembering)
+            splitter = splitter or Chunker(embedder.tokenizer, embedder.max_tokens)
+            chunks = _store(client, some, splitter, remembering)
             retrieval = RetrievalClient(client, remembering)
             halves = {one.name: _halves(retrieval, one) for one in some}
             mixed = {one.name: _searched(retrieval, one, one.queries(True), ()) for one in some}
@@ -123,15 +130,13 @@ def measure(some: Sequence[Set], embedder: ChunkingEmbedder, folder: Path) -> di
     }
 
 
-def _store(
-    client: Any, some: Sequence[Set], embedder: ChunkingEmbedder, remembering: Remembering
-) -> int:
+def _store(client: Any, some: Sequence[Set], splitter: Splitter, embedder: Remembering) -> int:
     """Index everything as the flow does; the number of chunks."""
     store = QdrantStore(client, DOCUMENT_TYPES)
     store.ensure_collections(embedder.dimension)
-    index = Indexer(store, remembering)
+    index = Indexer(store, embedder)
     documents = (document for one in some for document in one.documents())
-    upserts = prepared(documents, Chunker(embedder.tokenizer, embedder.max_tokens))
+    upserts = prepared(documents, splitter)
     total = 0
     while batch := list(islice(upserts, _BATCH)):
         index([*batch])

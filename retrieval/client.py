@@ -24,7 +24,7 @@ from models.sparse import query_weights
 from retrieval.ask import Found, Query, ask
 from retrieval.fusion import merged
 from retrieval.hits import Context, Hit, Neighbour, Place
-from retrieval.options import Mode, Options, Wanted
+from retrieval.options import DEEPEST, Mode, Options, Wanted
 
 _REQUESTS_AT_ONCE: Final = 32
 """Of all threads that use one client; each has one request for each type."""
@@ -120,7 +120,7 @@ class RetrievalClient:
         for query, *found in zip(queries, *answers.values(), strict=True):
             page = merged(found, wanted, depth)
             if page is None:  # too few documents have all of the best chunks
-                [page] = self._search([query], wanted, 4 * depth)
+                [page] = self._search([query], wanted, min(4 * depth, DEEPEST))
             results.append(page)
         if names and not any(results):
             self._check_models(answers, names)

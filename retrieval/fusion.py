@@ -6,7 +6,7 @@ from typing import Final
 
 from retrieval.ask import Found
 from retrieval.hits import Hit
-from retrieval.options import Wanted
+from retrieval.options import DEEPEST, Wanted
 
 K: Final = 2
 """Of reciprocal rank fusion: how much the first ranks count. See docs/quality.md, Retrieval."""
@@ -50,7 +50,7 @@ def merged(found: Sequence[Found], wanted: Wanted, depth: int) -> list[Hit] | No
     good = [
         hit for hit in of_documents if wanted.min_score is None or hit.score >= wanted.min_score
     ]
-    is_cut = depth in (len(dense), len(sparse))
+    is_cut = depth in (len(dense), len(sparse)) and depth < DEEPEST
     if is_cut and len(of_documents) < wanted.end and len(good) == len(of_documents):
         return None
     return good[wanted.offset : wanted.end]

@@ -17,6 +17,8 @@ _FIELDS: Final = [
     *("type", "entry_id", "author_id", "platform", "link", "name", "path", "content", "context"),
 ]  # fmt: skip
 _SHALLOWEST: Final = 16
+DEEPEST: Final = 1000
+"""Of a list that is longer than the hits that are wanted: a server in strict mode has a limit."""
 
 
 class Options(TypedDict, total=False):
@@ -85,7 +87,9 @@ class Wanted:
         A chunk that is in neither of two lists of this depth is not among the best of endless ones
         either: by one list alone, as many others score 1 / (k + end - 1) or more.
         """
-        return self.end if self.mode != "hybrid" else max(_SHALLOWEST, 2 * self.end + 2)
+        if self.mode != "hybrid":
+            return self.end
+        return max(_SHALLOWEST, self.end, min(2 * self.end + 2, DEEPEST))
 
     def filter(self, models: Sequence[str]) -> q.Filter | None:
         """The chunks that are searched.

@@ -20,7 +20,7 @@ from qdrant_client import models as q
 from connectors.qdrant import SPARSE_NAME, UNPREFIXED, VECTOR_NAME, Collections, scroll
 from flows.embedding.embedder import TextEmbedder, Vectors
 from flows.operators.prepare import chunk, clean, decode
-from flows.text.chunk import Chunker
+from flows.text.chunk import Chunker, Splitter
 from models import DOCUMENT_TYPES, CapturedChange, ChangeEvent, Delivery, record_id
 from models.fresh import difference, embedded_text, fresh_points
 from models.prepared import Upsert
@@ -134,7 +134,7 @@ def compare(expected: State, stored: State, cosine: float = COSINE) -> list[str]
 
 
 def prepared(
-    documents: Iterable[tuple[str, Mapping[str, Any]]], chunker: Chunker, version: int = 0
+    documents: Iterable[tuple[str, Mapping[str, Any]]], chunker: Splitter, version: int = 0
 ) -> Iterator[Upsert]:
     """The chunks that the steps before the index step make; none of a poison document."""
     cut = chunk(lambda: chunker)

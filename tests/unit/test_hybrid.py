@@ -88,6 +88,11 @@ class TestFusion:
             best = fused(dense, sparse)
             assert {one.id for one in best[:end] if one.score > best[end].score} <= asked
 
+    def test_no_list_is_longer_than_a_strict_server_allows(self) -> None:
+        assert [Wanted(limit=limit).depth for limit in (1, 10, 499, 600, 1000, 2000)] == [
+            *(16, 22, 1000, 1000, 1000, 2000)
+        ]
+
     def test_equal_scores_have_one_order(self) -> None:
         some = [hit(n, 0.5) for n in range(9)]
         assert by_score(some) == by_score(reversed(some))
@@ -192,6 +197,23 @@ class TestOptions:
         hits = retrieval.search("ships sail", limit=5, per_document=2)
         assert sorted(one.entry_id for one in hits).count("long") == 2
         assert len(retrieval.search("ships sail", limit=50, per_document=1)) == 5
+
+    def test_lists_get_no_longer_without_an_end(self, client: QdrantClient) -> None:
+        """Where one document has more good chunks than the longest list."""
+        points = [
+            q.PointStruct(
+                id=number,
+                vector={"dense": HashingEmbedder().encode(["ships"])[0].tolist()},
+                payload={"type": "posts", "entry_id": "l", "content": "ships", "model": "hashing"},
+            )
+            for number in range(1000, 2200)
+        ]
+        client.upsert(vectors_of("posts"), points)
+        watched = Watched(client)
+        retrieval = RetrievalClient(watched, HashingEmbedder())  # type: ignore[arg-type]
+        hits = retrieval.search("ships", mode="dense", types=["posts"], per_document=1)
+        assert [one.entry_id for one in hits] == ["l"]
+        assert len(watched.calls) < 8
 
 
 class TestQueries:

@@ -191,3 +191,22 @@ def test_a_server_that_cannot_add_vectors_is_told_from_one_that_fails(
         answer(grpc.StatusCode.UNIMPLEMENTED).add_sparse(DOCUMENT_TYPES)
     with pytest.raises(Answer):
         answer(grpc.StatusCode.UNAVAILABLE).add_sparse(DOCUMENT_TYPES)
+
+
+def test_chunks_that_such_a_flow_writes_during_the_upgrade_are_found_by_it(
+    client: QdrantClient,
+) -> None:
+    """Their ids are before the place where the upgrade has arrived."""
+    make_old(client)
+    World(client).apply(change(WORDS, 1))
+    [chunk] = client.scroll(POSTS, limit=1, with_vectors=[VECTOR_NAME])[0]
+    vector: Any = chunk.vector
+    late = [q.PointStruct(id=chunk.id, vector=vector, payload=chunk.payload)]
+    updates = iter(range(100))
+
+    def write(*_: object) -> None:
+        if next(updates) == 1:
+            client.upsert(POSTS, late)
+
+    store_of(Watched(client, "update_vectors", write)).add_sparse(DOCUMENT_TYPES)
+    check_sparse(client, 300)
