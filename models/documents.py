@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from typing_extensions import Self, override
 
 _MAX_DEPTH = 32
-_PROSE_FILES = {".md", ".mdx", ".markdown", ".rst", ".txt", ".adoc"}
+_PROSE_FILES = {".md", ".mdx", ".markdown", ".rst", ".txt", ".adoc", ".ipynb"}
 
 DOCUMENT_TYPES: dict[str, type["Document"]] = {}
 """Every registered type by its name, which is also the name of its MongoDB collection."""

@@ -5,6 +5,9 @@ from prometheus_client import REGISTRY, Counter, Histogram
 CHUNKS_EMBEDDED = Counter("twinstream_chunks_embedded", "Chunks given to the model")
 CHUNKS_REUSED = Counter("twinstream_chunks_reused", "Stored chunks kept without embedding")
 CHUNKS_TRUNCATED = Counter("twinstream_chunks_truncated", "Texts longer than the model's limit")
+MACHINE_FILES = Counter(
+    "twinstream_machine_files", "Lock files, minified and generated files that were not embedded"
+)
 DOCUMENTS = Counter("twinstream_documents", "Changes handled, by outcome", ["outcome"])
 DEAD_LETTERS = Counter("twinstream_dead_letters", "Messages sent to the dead letters", ["stage"])
 FRESHNESS = Histogram(

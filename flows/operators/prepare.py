@@ -10,8 +10,11 @@ from dataclasses import replace
 from flows.text.chunk import Span, Splitter
 from flows.text.clean import clean_texts
 from flows.text.context import contexts
+from flows.text.machine import is_machine_made
+from flows.text.notebook import notebook_text
 from models import DOCUMENT_TYPES, ChangeEvent, DeadLetter, Delivery, Section
 from models.chunks import Piece, name_chunks
+from models.metrics import MACHINE_FILES
 from models.prepared import (
     Change,
     Cleaned,
@@ -51,7 +54,8 @@ Cleaner = Callable[[Sequence[str]], Sequence[str]]
 
 
 def clean_with(cleaner: Cleaner) -> Callable[[DecodedChange], CleanedChange]:
-    """The clean step: parse the document and clean its prose; verbatim sections stay as they are.
+    """The clean step: parse the document and clean its prose; verbatim sections stay as they are,
+    but notebooks become their cells.
 
     It raises a `ValueError` for no content, or content of a form that no document has.
 
@@ -64,11 +68,19 @@ def clean_with(cleaner: Cleaner) -> Callable[[DecodedChange], CleanedChange]:
         event = change.event
         document = DOCUMENT_TYPES[event.type].parse(event.entry_id, event.body)
         prose = iter(cleaner([s.text for s in document.sections if not s.verbatim]))
-        sections = (s if s.verbatim else Section(s.path, next(prose)) for s in document.sections)
+        sections = (
+            _as_it_is(s) if s.verbatim else Section(s.path, next(prose)) for s in document.sections
+        )
         cleaned = replace(document, sections=tuple(s for s in sections if s.text.strip()))
         return Cleaned(change.delivery, event, cleaned)
 
     return step
+
+
+def _as_it_is(section: Section) -> Section:
+    if not section.path.endswith(".ipynb"):
+        return section
+    return replace(section, text=notebook_text(section.text))
 
 
 clean = clean_with(clean_texts)
@@ -76,7 +88,7 @@ clean = clean_with(clean_texts)
 
 
 def chunk(chunker: Callable[[], Splitter]) -> Callable[[CleanedChange], Prepared]:
-    """The chunk step with the chunker of a model.
+    """The chunk step with the chunker of a model. Files that are for machines have no chunks.
 
     :param chunker: called when the first document arrives, so that building a dataflow loads
         nothing
@@ -86,10 +98,12 @@ def chunk(chunker: Callable[[], Splitter]) -> Callable[[CleanedChange], Prepared
         if not isinstance(change, Cleaned):
             return change
         document = change.document
-        cuts = chunker().split_all([(section.text, section.code) for section in document.sections])
+        sections = [s for s in document.sections if not _is_for_machines(s)]
+        MACHINE_FILES.inc(len(document.sections) - len(sections))
+        cuts = chunker().split_all([(section.text, section.code) for section in sections])
         pieces = (
             Piece(section.path, section.text[span.start : span.end], context)
-            for section, spans in zip(document.sections, cuts, strict=True)
+            for section, spans in zip(sections, cuts, strict=True)
             for span, context in zip(spans, _contexts(section, spans), strict=True)
         )
         chunks = name_chunks(document.type, document.entry_id, pieces)
@@ -101,6 +115,10 @@ def chunk(chunker: Callable[[], Splitter]) -> Callable[[CleanedChange], Prepared
 def _contexts(section: Section, spans: Sequence[Span]) -> list[str]:
     file = [section.path] if section.verbatim and section.path else []
     return contexts(section.text, spans, file, section.code)
+
+
+def _is_for_machines(section: Section) -> bool:
+    return section.code and is_machine_made(section.path, section.text)
 
 
 def undecodable(delivery: Delivery, error: Exception) -> DeadLetter:

@@ -25,8 +25,8 @@ _TILDE = re.compile(r"(?<![~\\])~(?!~)")
 """A tilde by itself: '~5 %'."""
 _DUNDER = re.compile(r"(?<![\w\\])__[a-z0-9]+(?:_[a-z0-9]+)*__(?!\w)")
 """A name that Python gives: '__init__'."""
-_TABLE_RULE = re.compile(r"^[ >\t]*\|?[ :]*-+[ :]*\|[-| :]*$", re.MULTILINE)
-"""The line below the head of a table: '|:--|--:|'."""
+_TABLE_RULE = re.compile(r"^[ >\t|:]*-[-| :\t]*$", re.MULTILINE)
+"""The line below the head of a table, or a line across the page: '|:--|--:|'."""
 _PIPE = re.compile(r"(?<!\\)\|")
 """What stands between two cells: 'a | b'."""
 _LAST_PIPE = re.compile(r"(?<!\\)\|\Z")
@@ -70,7 +70,7 @@ def _words_escaped(text: str) -> str:
     marks = [tilde.start() for tilde in _TILDE.finditer(data)]
     for dunder in _DUNDER.finditer(data):
         marks += [dunder.start(), dunder.start() + 1, dunder.end() - 2, dunder.end() - 1]
-    has_tables = bool(_TABLE_RULE.search(data))
+    has_tables = "|" in data and bool(_TABLE_RULE.search(data))
     if not definitions and not marks and not has_tables:
         return text
     used, exact, tables = _structure(text)
