@@ -9,7 +9,8 @@ RUN := exec env PYTHONUNBUFFERED=1 RUST_BACKTRACE=0 PATH="$(CURDIR)/.venv/bin:$$
 # whatever quotes, dollars or backticks they hold, neither make nor the shell acts on them.
 override q := $(value q)
 override N := $(if $(value N),$(value N),20)
-export q N
+override CORPUS := $(value CORPUS)
+export q N CORPUS
 
 .PHONY: help install python stack demo test test-rabbitmq4 check format bench eval dev search \
   status soak faults mutants replay reconcile local-start local-stop clean
@@ -47,7 +48,7 @@ bench: stack ## measure throughput, freshness and cost of an edit
 	@ops/install.sh bench
 	@$(RUN) $(PYTHON) -m benchmarks
 
-eval: python ## measure whether searches find what they should; writes docs/quality.md
+eval: python ## do searches find what they should? docs/quality.md; CORPUS=folder: one of BEIR's
 	@$(RUN) $(PYTHON) -m benchmarks.quality
 
 dev: stack ## the local stack in the foreground: both servers and both flows

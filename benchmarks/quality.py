@@ -2,7 +2,8 @@
 
 The documents go through the real chunker, the real model and the real store, which is made anew in
 .data/eval; vectors are kept there, so a second run takes a minute. Writes benchmarks/eval.json and
-the section Retrieval of docs/quality.md.
+the section Retrieval of docs/quality.md. With CORPUS, a folder in the form of BEIR, it searches
+that and prints what came out, see `benchmarks.beir`.
 """
 
 import json
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from qdrant_client import QdrantClient
 
 from benchmarks.known_items import Item, Set, sets
 from benchmarks.measures import mean, ndcg, ratio, recall, reciprocal
@@ -107,7 +109,8 @@ def measure(
     try:
         with closing(open_client(QdrantSettings(path=path))) as client:
             splitter = splitter or Chunker(embedder.tokenizer, embedder.max_tokens)
-            chunks = _store(client, some, splitter, remembering)
+            documents = (document for one in some for document in one.documents())
+            chunks = filled(client, documents, splitter, remembering)
             retrieval = RetrievalClient(client, remembering)
             halves = {one.name: _halves(retrieval, one) for one in some}
             mixed = {one.name: _searched(retrieval, one, one.queries(True), ()) for one in some}
@@ -130,12 +133,16 @@ def measure(
     }
 
 
-def _store(client: Any, some: Sequence[Set], splitter: Splitter, embedder: Remembering) -> int:
-    """Index everything as the flow does; the number of chunks."""
+def filled(
+    client: QdrantClient,
+    documents: Iterable[tuple[str, Mapping[str, Any]]],
+    splitter: Splitter,
+    embedder: Remembering,
+) -> int:
+    """Index documents in a new store, as the flow does; the number of chunks."""
     store = QdrantStore(client, DOCUMENT_TYPES)
     store.ensure_collections(embedder.dimension)
     index = Indexer(store, embedder)
-    documents = (document for one in some for document in one.documents())
     upserts = prepared(documents, splitter)
     total = 0
     while batch := list(islice(upserts, _BATCH)):
@@ -243,7 +250,14 @@ def page(results: Mapping[str, Any]) -> str:
 def main() -> None:
     """Measure, and write what came out."""
     begun = time.monotonic()
-    results = measure(sets(), Embedder(os.environ.get("EMBEDDING_MODEL", "")), DATA)
+    embedder = Embedder(os.environ.get("EMBEDDING_MODEL", ""))
+    if corpus := os.environ.get("CORPUS"):
+        from benchmarks.beir import measure_folder
+
+        for mode, value in measure_folder(Path(corpus), embedder, DATA).items():
+            print(f"nDCG@10 {mode:7} {value}")
+        return
+    results = measure(sets(), embedder, DATA)
     results["date"] = time.strftime("%Y-%m-%d")
     results["machine"] = f"{os.cpu_count()} cores, Python {platform.python_version()}"
     RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")

@@ -21,7 +21,10 @@ from connectors.qdrant.embedded.collection import Collection
 from connectors.qdrant.embedded.description import Layout
 from connectors.qdrant.embedded.engine import Point
 from models import DOCUMENT_TYPES
+from models.errors import ConfigurationError
 from models.sparse import chunk_weights
+from retrieval.client import RetrievalClient
+from retrieval.options import MODES
 from tests.chaos.harness import Flows, Load, kill_store, settle
 from tests.conftest import Place
 from tests.hashing import HashingEmbedder
@@ -203,3 +206,31 @@ def test_reconcile_upgrades_a_store_beside_flows_that_write(place: Place) -> Non
 def all_stored(place: Place) -> bool:
     lines = differences(place.database, place.qdrant, HashingEmbedder())
     return all("no sparse vector" in line for line in lines)
+
+
+def test_searches_notice_an_upgrade(client: QdrantClient) -> None:
+    make_old(client)
+    world = World(client)
+    world.apply(change("one two getUserName", 1))
+    retrieval = RetrievalClient(client, world.embedder)
+    assert [hit.sparse for hit in retrieval.search("user name")] == [None] * 3
+    assert retrieval.dense_only == set(DOCUMENT_TYPES)
+    with pytest.raises(ConfigurationError, match="make reconcile"):
+        retrieval.search("user name", mode="sparse")
+    store_of(client).add_sparse(DOCUMENT_TYPES)
+    assert retrieval.search("user name")[0].content == "getUserName"
+    assert retrieval.dense_only == set()
+    only = q.Filter(must=[q.HasIdCondition(has_id=[id_of(0)])])
+    assert retrieval.search("user name", only=only) == []
+
+
+def test_a_long_query_and_an_emoji_are_answered(client: QdrantClient) -> None:
+    world = World(client)
+    world.apply(change("one 🎉 getUserName", 1))
+    retrieval = RetrievalClient(client, world.embedder)
+    assert retrieval.search("🎉", mode="sparse")[0].content == "🎉"
+    text = " ".join(f"word{number}" for number in range(12_000)) + " getUserName"
+    assert len(text) > 100_000
+    for mode in MODES:
+        assert retrieval.search(text, mode=mode)
+    assert retrieval.search(text, mode="sparse")[0].content == "getUserName"
