@@ -38,6 +38,8 @@ _NUMBER = re.compile(r"^([0-9]{1,9})([.)])(?=\s|$)", re.MULTILINE)
 """A number that would begin a list: '1984. A good year.'."""
 _TICKS = re.compile("`+")
 """Backquotes, than which the marks around them must be longer: '````'."""
+_BLANK_LINE = re.compile(r"^[ \t]+$", re.MULTILINE)
+"""A line of white space: '   '."""
 _LANGUAGE = re.compile(r"[\w+#.-]{1,40}")
 """The name of a language: 'c++'."""
 
@@ -48,7 +50,8 @@ def to_text(blocks: Blocks) -> str:
 
 
 def fenced(code: str, language: str = "") -> str:
-    """Write code between fences."""
+    """Write code between fences; a line of white space is an empty one."""
+    code = _BLANK_LINE.sub("", code)
     ticks = "`" * max(3, 1 + max(map(len, _TICKS.findall(code)), default=0))
     return f"{ticks}{language if _LANGUAGE.fullmatch(language) else ''}\n{code}\n{ticks}"
 

@@ -20,8 +20,17 @@ from flows.text.blocks import (
     Table,
 )
 from flows.text.characters import plain_characters, plain_whitespace
+from flows.text.exact import exact_text, language_of
 from flows.text.lines import one_line, paragraphs
-from flows.text.tags import DEEPEST, TooDeepError, bounded, without_tags, words_escaped
+from flows.text.tags import (
+    DEEPEST,
+    DIVIDING,
+    SKIPPED,
+    TooDeepError,
+    bounded,
+    without_tags,
+    words_escaped,
+)
 
 _SPACE = re.compile(r"[ \t\n\r\f]+")
 r"""White space, which HTML shows as one space: ' \n '."""
@@ -29,18 +38,6 @@ _EMPTY_START = re.compile(r"\A(?:[ \t]*\n)+")
 r"""Empty lines before the first line of code: ' \n\nx = 1'."""
 _TRIMMINGS = re.compile(r"(?:st|nd|rd|th|tm|sm|er|e|®|©|™)?", re.IGNORECASE)
 """What is raised for its looks alone: 'th'."""
-
-_SKIPPED = frozenset([
-    "script", "style", "template", "svg", "-comment", "meta", "link", "base", "iframe", "object",
-    "embed", "audio", "video", "canvas", "noframes", "datalist",
-])  # fmt: skip
-_DIVIDING = frozenset([
-    "p", "section", "article", "header", "footer", "aside", "main", "nav", "figure", "figcaption",
-    "form", "fieldset", "legend", "details", "summary", "address", "center", "dl", "dt", "dd",
-    "hgroup", "title", "body", "head", "html", "hr", "caption", "option", "optgroup", "select",
-    "li", "tr", "td", "th", "thead", "tbody", "tfoot", "search", "dialog", "textarea", "noscript",
-])  # fmt: skip
-"""Elements that begin a new paragraph, and end it."""
 
 
 def html_to_blocks(text: str, *, lines: bool = False) -> Blocks:
@@ -85,9 +82,9 @@ class _Builder:
         if tag == "-text":
             text = node.text_content or ""
             self.pieces.append((Form.TEXT, text if self.lines else _SPACE.sub(" ", text)))
-        elif tag in _SKIPPED:
+        elif tag in SKIPPED:
             return
-        elif tag in _DIVIDING:
+        elif tag in DIVIDING:
             self._end_paragraph()
             self.walk(node, depth)
             self._end_paragraph()
@@ -156,8 +153,8 @@ class _Builder:
 
     def add_code_block(self, node: LexborNode, depth: int) -> None:
         child = _only_element(node)
-        language = _language(node) or (_language(child) if child is not None else "")
-        self._add_exact(_exact(node, depth), language)
+        language = language_of(node) or (language_of(child) if child is not None else "")
+        self._add_exact(exact_text(node, depth), language)
 
     def _add_exact(self, text: str, language: str = "") -> None:
         text = _EMPTY_START.sub("", text).rstrip()
@@ -167,7 +164,7 @@ class _Builder:
         if node.css_first("p, div, ul, ol, pre, table, h1, h2, h3, blockquote") is not None:
             self.walk(node, depth)  # somebody forgot to close it
             return
-        text = _exact(node, depth)
+        text = exact_text(node, depth)
         if node.css_first("br") is not None and "\n" in text.strip():
             self._add_exact(text)
         elif text.strip():
@@ -257,31 +254,6 @@ def _table_of(rows: list[list[Blocks]]) -> list[Block]:
     if len(cells) < 2 or not all(isinstance(b, Paragraph) for cell in cells for b in cell):
         return [block for cell in cells for block in cell]
     return [Table(tuple(tuple(one_line(cell) for cell in row) for row in rows))]
-
-
-def _language(node: LexborNode) -> str:
-    for name in (node.attributes.get("class") or "").split():
-        for prefix in ("language-", "lang-", "highlight-source-"):
-            if name.startswith(prefix):
-                return name.removeprefix(prefix)
-    return ""
-
-
-def _exact(node: LexborNode, depth: int) -> str:
-    """Return every character of an element."""
-    if depth > 2 * DEEPEST:
-        raise TooDeepError
-    pieces = []
-    child = node.first_child
-    while child is not None:
-        if child.tag == "-text":
-            pieces.append(child.text_content or "")
-        elif child.tag == "br":
-            pieces.append("\n")
-        elif child.tag not in _SKIPPED:
-            pieces.append(_exact(child, depth + 1))
-        child = child.next
-    return "".join(pieces).replace("\r", "\n")
 
 
 def _number(text: str | None) -> int:

@@ -61,6 +61,19 @@ _ELEMENTS = frozenset([
 ])  # fmt: skip
 """The names of HTML."""
 
+SKIPPED = frozenset([
+    "script", "style", "template", "svg", "-comment", "meta", "link", "base", "iframe", "object",
+    "embed", "audio", "video", "canvas", "noframes", "datalist",
+])  # fmt: skip
+"""Elements of which nobody reads anything."""
+DIVIDING = frozenset([
+    "p", "section", "article", "header", "footer", "aside", "main", "nav", "figure", "figcaption",
+    "form", "fieldset", "legend", "details", "summary", "address", "center", "dl", "dt", "dd",
+    "hgroup", "title", "body", "head", "html", "hr", "caption", "option", "optgroup", "select",
+    "li", "tr", "td", "th", "thead", "tbody", "tfoot", "search", "dialog", "textarea", "noscript",
+])  # fmt: skip
+"""Elements that begin a new paragraph, and end it."""
+
 
 class TooDeepError(ValueError):
     """The elements of a text are nested deeper than anybody writes."""

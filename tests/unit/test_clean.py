@@ -69,6 +69,16 @@ def test_a_break_in_preformatted_text_ends_a_line() -> None:
     assert cleaned == "```\nimport os\nfor x in y:\n    print(x)\n```"
 
 
+def test_blocks_and_pictures_within_code_keep_their_lines_and_words() -> None:
+    html = "<pre><div>a = 1</div><div>b = 2</div><ol><li>c<li>d</ol><img alt='e f'></pre>"
+    assert clean_text(html) == "```\na = 1\nb = 2\nc\nd\ne f\n```"
+
+
+def test_lines_of_white_space_in_code_do_not_change_when_it_is_cleaned_again() -> None:
+    cleaned = clean_text("<pre>a\n   \nb</pre>")
+    assert cleaned == clean_text(cleaned) == "```\na\n\nb\n```"
+
+
 def test_an_exponent_does_not_become_a_digit() -> None:
     assert clean_text("<p>10<sup>6</sup>, the 1<sup>st</sup></p>") == "10^6, the 1st"
 
