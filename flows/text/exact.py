@@ -9,7 +9,7 @@ _OWN_LINES = DIVIDING | {"div", "ul", "ol", "table", "blockquote", "pre", "h1", 
 
 def exact_text(node: LexborNode, depth: int) -> str:
     """Return every character of an element; blocks have lines of their own."""
-    if depth > 2 * DEEPEST:
+    if depth > DEEPEST:
         raise TooDeepError
     pieces: list[str] = []
     after_block = False

@@ -4,7 +4,7 @@ import html
 import html.entities
 import re
 
-DEEPEST = 200
+DEEPEST = 100
 """Elements within one another. The parser takes quadratic time for deep nesting, ..."""
 _MOST = 1_000
 """... and for the attributes of one tag, ..."""

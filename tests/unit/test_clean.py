@@ -385,6 +385,15 @@ def test_what_is_too_deep_for_the_parser_becomes_paragraphs() -> None:
     assert clean_text(deep) == "One \\<b>\n\nTwo"
 
 
+@pytest.mark.parametrize("element", ["blockquote", "div", "ol><li", "pre><div", "table><tr><td"])
+def test_nesting_never_exhausts_the_stack(element: str) -> None:
+    def deeper(frames: int, text: str) -> str:
+        return deeper(frames - 1, text) if frames else clean_text(text)
+
+    for depth in (50, 90, 99, 100, 150, 400):
+        assert "deep" in deeper(300, f"<{element}>" * (depth // (1 + element.count("<"))) + "deep")
+
+
 def test_a_long_page_keeps_its_blocks() -> None:
     rows = "<tr><td>a</td><td title='x > y'>b</td></tr>" * 2_000
     assert clean_text(f"<table>{rows.replace(' > ', ' ')}</table>").count("| a | b |") == 2_000
