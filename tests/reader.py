@@ -30,6 +30,7 @@ EXCEPTIONS = {
     "what somebody said": "`[Bob]: Yes`, which CommonMark takes for the target of a link",
     "names of Python": "`__init__` is no name in bold",
     "single tildes": "`~5`, which some take for the start of text that is struck through",
+    "doctests": "`>>> 1 + 1` is code, and no quote of a quote of a quote",
     "front matter": "what a file says about itself is code",
 }
 """Where a page shows something else, by intention."""
@@ -82,7 +83,24 @@ def _rendered(markdown: str) -> str:
     matter = _FRONT_MATTER.match(markdown)
     if matter:
         markdown = f"```\n{matter[1]}```\n{markdown[matter.end() :]}"
-    return _WAY_BACK.sub("", _parser().render("\n".join(_widened(dedent(markdown).split("\n")))))
+    lines = _widened(list(_with_doctests(dedent(markdown).split("\n"))))
+    return _WAY_BACK.sub("", _parser().render("\n".join(lines)))
+
+
+def _with_doctests(lines: list[str]) -> Iterator[str]:
+    fence, in_test = "", False
+    for line in lines:
+        mark = re.match(r"[ \t]*(`{3,}|~{3,})(.*)", line)
+        if mark and not in_test and not fence:
+            fence = mark[1]
+        elif mark and fence and mark[1].startswith(fence) and not mark[2].strip():
+            fence = ""
+        begins = not fence and not in_test and re.match(" {0,3}>>> ", line)
+        if begins or (in_test and not line.strip()):
+            in_test = bool(begins)
+            yield "~~~~~~"
+        yield line
+    yield "~~~~~~" if in_test else ""
 
 
 def _widened(lines: list[str]) -> list[str]:

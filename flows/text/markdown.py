@@ -25,6 +25,8 @@ _TILDE = re.compile(r"(?<![~\\])~(?!~)")
 """A tilde by itself: '~5 %'."""
 _DUNDER = re.compile(r"(?<![\w\\])__[a-z0-9]+(?:_[a-z0-9]+)*__(?!\w)")
 """A name that Python gives: '__init__'."""
+_DOCTEST = re.compile(r"^( {0,3})>>> [^\n]*(?:\n[^\n]*\S[^\n]*)*", re.MULTILINE)
+"""An example of Python with what it prints: '>>> 1 + 1'."""
 _TABLE_RULE = re.compile(r"^[ >\t|:]*-[-| :\t]*$", re.MULTILINE)
 """The line below the head of a table, or a line across the page: '|:--|--:|'."""
 _PIPE = re.compile(r"(?<!\\)\|")
@@ -52,12 +54,27 @@ def markdown_to_html(text: str) -> str:
     matter = _FRONT_MATTER.match(text)
     if matter:
         text = f"```yaml\n{matter[1]}```\n\n{text[matter.end() :]}"
-    return to_html(_words_escaped(text))
+    return to_html(_words_escaped(_doctests_fenced(text)))
 
 
 def to_html(text: str) -> str:
     """Read Markdown by the book."""
     return pyromark.html(text, options=OPTIONS)
+
+
+def _doctests_fenced(text: str) -> str:
+    """Text in which examples of Python, which CommonMark takes for quotes of quotes, are code."""
+    if ">>> " not in text:
+        return text
+    data = text.encode().decode("latin-1")
+    doctests = {test.start(): test for test in _DOCTEST.finditer(data) if "```" not in test[0]}
+    _, exact, _ = _structure(text)
+    pieces, done = [], 0
+    for start in _outside(list(doctests), exact, len(data)):
+        test = doctests[start]
+        pieces += [data[done:start], f"{test[1]}```pycon\n{test[0]}\n{test[1]}```"]
+        done = test.end()
+    return "".join([*pieces, data[done:]]).encode("latin-1").decode()
 
 
 def _words_escaped(text: str) -> str:

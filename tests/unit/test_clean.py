@@ -22,7 +22,21 @@ PIECES = """
 __init__ é 好 ｆ 𝗕 🅰 🅰\ufe0f ❤\ufe0f 👩 \u200d \u200c \u200b \u0301 \u3099 e \u3164 \0 می क् 🏴
 \U000e0067 \ud800 --- title: import\xa0x {
 """
-SPACES = [" ", "  ", "    ", "\n", "\n\n", "\n\n\n", "\n  ", "\n    ", "\t", "\r\n", "\x85", "\f"]
+SPACES = [
+    " ",
+    "\n>>> ",
+    "  ",
+    "    ",
+    "\n",
+    "\n\n",
+    "\n\n\n",
+    "\n  ",
+    "\n    ",
+    "\t",
+    "\r\n",
+    "\x85",
+    "\f",
+]
 MARKUP = st.lists(st.sampled_from([*re.split("[ \n]+", PIECES.strip()), *SPACES]), max_size=40).map(
     "".join
 )
@@ -111,6 +125,13 @@ def test_unfenced_code_keeps_its_indentation_and_its_stars() -> None:
 def test_code_indented_by_four_spaces_keeps_its_indentation() -> None:
     text = "**Example**:\n\n    def f():\n        return __x__\n\nMore."
     assert clean_text(text) == "Example:\n\n```\ndef f():\n    return __x__\n```\n\nMore."
+
+
+def test_an_example_of_python_is_no_quote() -> None:
+    text = "**Like** so:\n>>> x = __a__[*b*]\n>>> x\n... y\n\n- item\n\n  >>> 1\n  1\n\n"
+    text += "```\n>>> 2\n```"
+    cleaned = "Like so:\n\n```pycon\n>>> x = __a__[*b*]\n>>> x\n... y\n```\n\n- item\n\n"
+    assert clean_text(text) == cleaned + "  ```pycon\n  >>> 1\n  1\n  ```\n\n```\n>>> 2\n```"
 
 
 def test_a_name_that_begins_like_an_entity_is_none() -> None:
