@@ -42,6 +42,9 @@ TARGETS: Final = {
     "replace_unchanged": Target("chunks", at_most=0),
     "resnapshot_unchanged": Target("chunks", at_most=0),
     "move_paragraph": Target("chunks", at_most=4),
+    "edit_amid_markdown": Target("chunks", at_most=3),
+    "edit_one_word_of_10_mb": Target("chunks", at_most=2),
+    "edit_rename_heading": Target("chunks"),
     "edit_long_document_writes": Target("points", at_most=8),
     "freshness_p50_ms": Target("ms", at_most=30),
     "freshness_p99_ms": Target("ms", at_most=60),
@@ -80,7 +83,7 @@ BENCHMARKS: Final[dict[Benchmark, tuple[str, ...]]] = {
     precision: ("precision_speedup",),
     edits: (
         "edit_one_paragraph", "edit_metadata", "replace_unchanged", "resnapshot_unchanged",
-        "move_paragraph",
+        "move_paragraph", "edit_amid_markdown", "edit_one_word_of_10_mb", "edit_rename_heading",
     ),
     long_document: ("edit_long_document_writes",),
     freshness: ("freshness_p50_ms", "freshness_p99_ms"),

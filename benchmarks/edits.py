@@ -1,6 +1,7 @@
 """The cost of a change: chunks given to the embedder, counted, through the flow's own graph."""
 
 import random
+import textwrap
 from collections.abc import Callable, Sequence
 from pydoc_data.topics import topics
 from statistics import mean
@@ -9,7 +10,7 @@ from typing import Any, Final
 from bytewax.testing import TestingSink, TestingSource, run_main
 from qdrant_client import QdrantClient
 
-from benchmarks.chunking import EDITS, insertion, long_texts, move
+from benchmarks.chunking import EDITS, Edit, insertion, long_texts, move
 from benchmarks.documents import Document, chunker, messages
 from benchmarks.place import Servers
 from benchmarks.report import Measured
@@ -54,7 +55,7 @@ def edits(_servers: Servers) -> dict[str, Measured]:
     added = insertion(other_paragraphs())
     prose, prose_chunks = _costs(_article(paragraphs), paragraphs, added, _article)
     code, code_chunks = _costs(
-        _repository(definitions), definitions, insertion(functions), _repository
+        _repository(definitions), definitions, _function(functions), _repository
     )
     moved, _ = _costs(_article(paragraphs), paragraphs, move, _article)
     big = min(prose_chunks, code_chunks) >= LEAST_CHUNKS
@@ -88,7 +89,58 @@ def edits(_servers: Servers) -> dict[str, Measured]:
         "replace_unchanged": Measured(twin.apply(unedited)),
         "resnapshot_unchanged": Measured(twin.apply(unedited, "snapshot")),
         "move_paragraph": Measured(mean(moved), {"most": max(moved), "edits": EDITS}),
+        **_reported(),
     }
+
+
+def _reported() -> dict[str, Measured]:
+    """Cases that users of other systems reported, rebuilt in size and shape."""
+    sections = _sections(105_000)
+    markdown, chunks = _costs(
+        _markdown(sections), sections, insertion(other_paragraphs()), _markdown
+    )
+    renamed, _ = _costs(_markdown(sections), sections, _rename, _markdown)
+    by_section = chunks / len(sections)
+    words = _sections(10_000_000)
+    word, all_chunks = _costs(_markdown(words), words, _replace_word, _markdown, edits=2)
+    return {
+        "edit_amid_markdown": Measured(mean(markdown), {"chunks": chunks, "most": max(markdown)}),
+        "edit_one_word_of_10_mb": Measured(max(word), {"chunks": all_chunks, "edits": len(word)}),
+        "edit_rename_heading": Measured(
+            mean(renamed), {"most": max(renamed), "chunks_of_a_section": round(by_section, 1)}
+        ),
+    }
+
+
+def _sections(characters: int) -> list[str]:
+    """Python's own manual, a section with a heading for each topic, over and over."""
+    made: list[str] = []
+    size = 0
+    while size < characters:
+        for name, text in topics.items():
+            made.append(f"## {name} {len(made)}\n\n{text}")
+            size += len(made[-1])
+            if size >= characters:
+                break
+    return made
+
+
+def _markdown(sections: list[str]) -> Document:
+    return "posts", {"_id": 4, "content": "\n\n".join(sections)}
+
+
+def _rename(sections: list[str], chance: random.Random) -> list[str]:
+    at = chance.randrange(len(sections))
+    _, _, text = sections[at].partition("\n")
+    return [*sections[:at], f"## renamed\n{text}", *sections[at + 1 :]]
+
+
+def _replace_word(sections: list[str], chance: random.Random) -> list[str]:
+    at = chance.randrange(len(sections))
+    heading, _, text = sections[at].partition("\n")
+    words = text.split(" ")
+    words[chance.randrange(len(words))] = "replaced"
+    return [*sections[:at], f"{heading}\n{' '.join(words)}", *sections[at + 1 :]]
 
 
 def _costs(
@@ -96,15 +148,28 @@ def _costs(
     parts: list[str],
     edit: Callable[[list[str], random.Random], list[str]],
     made_of: Callable[[list[str]], Document],
+    edits: int = EDITS,
 ) -> tuple[list[int], int]:
     """Chunks embedded for each edit, and the chunks of the untouched document."""
     twin = Twin()
     chunks = twin.apply([document], "insert")
     costs = []
-    for seed in range(EDITS):
+    for seed in range(edits):
         costs.append(twin.apply([made_of(edit(parts, random.Random(seed)))]))
         twin.apply([document])
     return costs, chunks
+
+
+def _function(new: list[str]) -> Edit:
+    """Insert a function before another, and indented like it: it does not end a class."""
+
+    def insert(parts: list[str], chance: random.Random) -> list[str]:
+        at = chance.randrange(1, len(parts))
+        line = next(line for line in parts[at].splitlines() if line.strip())
+        indent = line[: len(line) - len(line.lstrip())]
+        return [*parts[:at], textwrap.indent(chance.choice(new), indent), *parts[at:]]
+
+    return insert
 
 
 def _paragraphs() -> list[str]:

@@ -49,6 +49,8 @@ class Item(NamedTuple):
     text: str
     path: str
     """The file that it is from."""
+    title: str = ""
+    """Of the document, where it has one."""
 
     @property
     def is_kept_out(self) -> bool:
@@ -77,7 +79,7 @@ class Set(NamedTuple):
 def sets() -> list[Set]:
     """All sets, the same on every run on one machine."""
     made = [
-        Set("docstrings", "posts", _some(_functions(as_code=False))),
+        Set("docstrings", "articles", _some(_functions(as_code=False))),
         Set("pages", "articles", _some(_pages())),
         Set("code", "repositories", _some(_functions(as_code=True))),
     ]
@@ -86,7 +88,10 @@ def sets() -> list[Set]:
 
 _DOCUMENTS: Final[dict[str, Callable[[Item], dict[str, Any]]]] = {
     "posts": lambda item: {"platform": "docs", "content": item.text},
-    "articles": lambda item: {"platform": "docs", "content": {"Content": item.text}},
+    "articles": lambda item: {
+        "platform": "docs",
+        "content": {"Title": item.title, "Content": item.text},
+    },
     "repositories": lambda item: {"name": "code", "content": {item.path: item.text}},
 }
 
@@ -156,7 +161,7 @@ def _first_line(node: _Function) -> tuple[str, str]:
 
 def _docstring(node: _Function, path: str, key: str) -> Item | None:
     first, rest = _first_line(node)
-    return _item(key, first, rest, path)
+    return _item(key, first, rest, path, f"{_module(path)}.{node.name}")
 
 
 def _code(node: _Function, path: str, key: str) -> Item | None:
@@ -165,14 +170,26 @@ def _code(node: _Function, path: str, key: str) -> Item | None:
     docstring = node.body[0]
     begin = min([node.lineno, *(one.lineno for one in node.decorator_list)]) - 1
     kept = [*lines[begin : docstring.lineno - 1], *lines[docstring.end_lineno : node.end_lineno]]
-    where = path.partition("-packages/")[2] or Path(path).name
-    return _item(key, first, textwrap.dedent("\n".join(kept)), where)
+    return _item(key, first, textwrap.dedent("\n".join(kept)), _in_library(path))
+
+
+def _in_library(path: str) -> str:
+    """The path of a file below the folder of its library."""
+    for folder in (sysconfig.get_path("purelib"), sysconfig.get_path("stdlib")):
+        if path.startswith(f"{folder}/"):
+            return path.removeprefix(f"{folder}/")
+    return Path(path).name
+
+
+def _module(path: str) -> str:
+    return _in_library(path).removesuffix(".py").replace("/", ".")
 
 
 def _pages() -> Iterator[Item]:
     for title, text in sorted(topics.items(), key=lambda pair: _order(pair[0])):
         heading, _, body = text.partition("\n")
-        if item := _item(f"topic:{title}", f"Python {heading}", body.lstrip("*=- \n"), "topics"):
+        below, key = body.lstrip("*=- \n"), f"topic:{title}"
+        if item := _item(key, f"Python {heading}", below, "topics", f"Python: {title}"):
             yield item
     found = list(importlib.metadata.distributions())
     for distribution in sorted(found, key=lambda one: _order(str(one.metadata["Name"]))):
@@ -182,7 +199,7 @@ def _pages() -> Iterator[Item]:
         sections = (
             item
             for heading, body in _sections(text)
-            if (item := _item(f"{name}:{heading}", f"{name}: {heading}", body, "README"))
+            if (item := _item(f"{name}:{heading}", f"{name}: {heading}", body, "README", name))
         )
         yield from islice(sections, _PER_PACKAGE // 3)
 
@@ -201,9 +218,9 @@ def _sections(text: str) -> Iterator[tuple[str, str]]:
             yield title, text[heading.end() : after.start() if after else None].strip()
 
 
-def _item(key: str, query: str, text: str, path: str) -> Item | None:
+def _item(key: str, query: str, text: str, path: str, title: str = "") -> Item | None:
     """An item, if it is one that a person could ask for."""
     text = text[: _BODY.stop - 1]
     if len(query) not in _QUERY or len(query.split()) < 3 or len(text) not in _BODY:
         return None
-    return None if query.casefold() in text.casefold() else Item(key, query, text, path)
+    return None if query.casefold() in text.casefold() else Item(key, query, text, path, title)

@@ -76,6 +76,10 @@ class Document:
         """The texts of the content, in the order in which they are to be read."""
         return tuple(Section(path, text) for path, text in _texts(_content(body)))
 
+    def above(self, section: Section) -> tuple[str, ...]:
+        """What every chunk of a section stands under, from the outermost to the innermost."""
+        return ()
+
     def metadata(self) -> dict[str, str | None]:
         """The fields of the document that the payload of its record and chunks repeats."""
         return {
@@ -114,6 +118,11 @@ class Article(Document, collection="articles"):
             content = {key: content[key] for key in keys}
         return tuple(Section(path, text) for path, text in _texts(content))
 
+    @override
+    def above(self, section: Section) -> tuple[str, ...]:
+        titles = [one.text for one in self.sections if one.path == "Title" != section.path]
+        return tuple(" ".join(title.split()) for title in titles)
+
 
 class Repository(Document, collection="repositories"):
     """Files of a code repository; every character of them is kept."""
@@ -128,6 +137,10 @@ class Repository(Document, collection="repositories"):
     @classmethod
     def read_sections(cls, body: Mapping[str, Any]) -> tuple[Section, ...]:
         return tuple(Section(path, text, verbatim=True) for path, text in _texts(_content(body)))
+
+    @override
+    def above(self, section: Section) -> tuple[str, ...]:
+        return (section.path,) if section.path else ()
 
 
 def _content(body: Mapping[str, Any]) -> Any:

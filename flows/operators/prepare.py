@@ -7,7 +7,7 @@ dead letter.
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from flows.text.chunk import Span, Splitter
+from flows.text.chunk import Splitter
 from flows.text.clean import clean_texts
 from flows.text.context import contexts
 from flows.text.machine import is_machine_made
@@ -104,17 +104,16 @@ def chunk(chunker: Callable[[], Splitter]) -> Callable[[CleanedChange], Prepared
         pieces = (
             Piece(section.path, section.text[span.start : span.end], context)
             for section, spans in zip(sections, cuts, strict=True)
-            for span, context in zip(spans, _contexts(section, spans), strict=True)
+            for span, context in zip(
+                spans,
+                contexts(section.text, spans, document.above(section), section.code),
+                strict=True,
+            )
         )
         chunks = name_chunks(document.type, document.entry_id, pieces)
         return Upsert(change.delivery, change.event, document, chunks)
 
     return step
-
-
-def _contexts(section: Section, spans: Sequence[Span]) -> list[str]:
-    file = [section.path] if section.verbatim and section.path else []
-    return contexts(section.text, spans, file, section.code)
 
 
 def _is_for_machines(section: Section) -> bool:

@@ -1,4 +1,4 @@
-"""Where a chunk stands: the headings above it, or the class and the function around it.
+"""Where a chunk stands: title and headings above it, or file, class and function around it.
 
 A chunk is embedded together with this, so a passage can be found by a word that only its heading
 has. What stands inside of a chunk is not in its context.
@@ -33,7 +33,7 @@ def contexts(text: str, spans: Sequence[Span], outer: Sequence[str], code: bool)
     """The context of each chunk of a section.
 
     :param spans: of the chunks, in their order
-    :param outer: the parts that all of them have, such as the path of the file
+    :param outer: the parts that all of them have, such as a title, or the path of the file
     :param code: whether the text is source code
     :returns: parts from the outermost to the innermost, joined; empty for none
     """
