@@ -22,6 +22,7 @@ from flows.embedding.embedder import ChunkingEmbedder
 from flows.text.chunk import Chunker
 from retrieval.client import RetrievalClient
 from retrieval.options import MODES
+from retrieval.sync import prepared
 
 _TYPE: Final = "articles"
 
@@ -51,7 +52,7 @@ def measure_folder(corpus: Path, embedder: ChunkingEmbedder, folder: Path) -> di
     shutil.rmtree(path, ignore_errors=True)
     try:
         with closing(open_client(QdrantSettings(path=path))) as client:
-            filled(client, _documents(corpus), splitter, remembering)
+            filled(client, prepared(_documents(corpus), splitter), remembering)
             retrieval = RetrievalClient(client, remembering)
             found = {
                 mode: retrieval.search_many(

@@ -11,9 +11,9 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
@@ -31,6 +31,8 @@ from flows.embedding.embedder import ChunkingEmbedder, Embedder, Vectors
 from flows.operators.index import Indexer
 from flows.text.chunk import Chunker, Splitter
 from models import DOCUMENT_TYPES
+from models.chunks import Piece, name_chunks
+from models.prepared import Upsert
 from retrieval.client import RetrievalClient
 from retrieval.fusion import fused
 from retrieval.hits import Hit
@@ -44,6 +46,9 @@ PAGE: Final = ROOT / "docs" / "quality.md"
 
 TUNED: Final = (1, 2, 5, 10, 60)
 """Values of k that are tried on the half for tuning."""
+
+ALL: Final = "all sets"
+TOGETHER: Final = "all sets, searched together"
 
 _BATCH: Final = 64
 _DEEP: Final = 100
@@ -97,11 +102,13 @@ def measure(
     embedder: ChunkingEmbedder,
     folder: Path,
     splitter: Splitter | None = None,
+    with_context: bool = True,
 ) -> dict[str, Any]:
     """Store the documents of all sets, and search them.
 
     :param folder: for the store and the vectors
     :param splitter: instead of the flow's own, to be compared with it
+    :param with_context: whether chunks are embedded with where they stand, as the flow does
     """
     remembering = Remembering(embedder, folder)
     path = folder / "store"
@@ -110,7 +117,10 @@ def measure(
         with closing(open_client(QdrantSettings(path=path))) as client:
             splitter = splitter or Chunker(embedder.tokenizer, embedder.max_tokens)
             documents = (document for one in some for document in one.documents())
-            chunks = filled(client, documents, splitter, remembering)
+            upserts = prepared(documents, splitter)
+            if not with_context:
+                upserts = map(_without_context, upserts)
+            chunks = filled(client, upserts, remembering)
             retrieval = RetrievalClient(client, remembering)
             halves = {one.name: _halves(retrieval, one) for one in some}
             mixed = {one.name: _searched(retrieval, one, one.queries(True), ()) for one in some}
@@ -124,8 +134,12 @@ def measure(
         "queries": {name: sum(half.queries for half in both) for name, both in halves.items()},
         "model": embedder.name,
         "sets": {name: _told(kept) for name, (kept, _) in halves.items()},
-        "all sets": _told(_joined(kept for kept, _ in halves.values())),
-        "all sets, searched together": _told(_joined(mixed.values())),
+        ALL: _told(_joined(kept for kept, _ in halves.values())),
+        TOGETHER: _told(_joined(mixed.values())),
+        "values": {
+            ALL: _values(_joined(kept for kept, _ in halves.values())),
+            TOGETHER: _values(_joined(mixed.values())),
+        },
         "k, tuning half": {
             str(k): mean(_joined(tuned for _, tuned in halves.values()).values(ndcg, f"k = {k}"))
             for k in TUNED
@@ -133,17 +147,16 @@ def measure(
     }
 
 
-def filled(
-    client: QdrantClient,
-    documents: Iterable[tuple[str, Mapping[str, Any]]],
-    splitter: Splitter,
-    embedder: Remembering,
-) -> int:
+def _without_context(upsert: Upsert) -> Upsert:
+    pieces = [Piece(chunk.path, chunk.content) for chunk in upsert.chunks]
+    return replace(upsert, chunks=name_chunks(*upsert.key, pieces))
+
+
+def filled(client: QdrantClient, upserts: Iterator[Upsert], embedder: Remembering) -> int:
     """Index documents in a new store, as the flow does; the number of chunks."""
     store = QdrantStore(client, DOCUMENT_TYPES)
     store.ensure_collections(embedder.dimension)
     index = Indexer(store, embedder)
-    upserts = prepared(documents, splitter)
     total = 0
     while batch := list(islice(upserts, _BATCH)):
         index([*batch])
@@ -197,6 +210,26 @@ def _joined(halves: Iterable[Half]) -> Half:
     return joined
 
 
+def _values(half: Half) -> dict[str, list[float]]:
+    return {mode: half.values(ndcg, mode) for mode in MODES}
+
+
+def compared(some: Sequence[Set], embedder: ChunkingEmbedder, folder: Path) -> dict[str, Any]:
+    """The same, and what the context of chunks adds."""
+    results = measure(some, embedder, folder)
+    without = measure(some, embedder, folder, with_context=False)
+    mine, theirs = results.pop("values"), without.pop("values")
+    results["without context"] = {
+        name: {
+            "ndcg@10": without[name]["ndcg@10"],
+            "with ÷ without": {mode: ratio(mine[name][mode], theirs[name][mode]) for mode in MODES},
+            "hybrid with ÷ dense without": ratio(mine[name]["hybrid"], theirs[name]["dense"]),
+        }
+        for name in (ALL, TOGETHER)
+    }
+    return results
+
+
 def _told(half: Half) -> dict[str, Any]:
     told: dict[str, Any] = {"queries": half.queries}
     for name, function in (("ndcg@10", ndcg), ("recall@10", recall), ("mrr", reciprocal)):
@@ -210,14 +243,14 @@ def _told(half: Half) -> dict[str, Any]:
 
 def page(results: Mapping[str, Any]) -> str:
     """The section of docs/quality.md."""
-    rows = {**results["sets"], "all sets": results["all sets"]}
-    rows["all sets, searched together"] = results["all sets, searched together"]
+    rows = {**results["sets"], ALL: results[ALL]}
+    rows[TOGETHER] = results[TOGETHER]
     lines = [
         "Known items: a query is a line that its author wrote above a text, and the answer is the",
         "text without the line ([benchmarks/known_items.py](../benchmarks/known_items.py)).",
         f"{sum(results['documents'].values()):,} documents in {results['chunks']:,} chunks,",
         f"{sum(results['queries'].values())} queries; the tables are of the",
-        f"{results['all sets']['queries']} that are kept out of any tuning. Model",
+        f"{results[ALL]['queries']} that are kept out of any tuning. Model",
         f"{results['model']}, {results['machine']}, {results['date']}.",
         "`make eval` repeats it.",
         "",
@@ -235,6 +268,8 @@ def page(results: Mapping[str, Any]) -> str:
     for title, row in rows.items():
         cells = (str(row[name]) for name in ("hybrid ÷ better", "hybrid ÷ dense"))
         lines.append(f"| {title} | {' | '.join(cells)} |")
+    if "without context" in results:
+        lines += _context_lines(results["without context"])
     tried = ", ".join(f"{k}: {value}" for k, value in results["k, tuning half"].items())
     lines += [
         "",
@@ -247,6 +282,26 @@ def page(results: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _context_lines(rows: Mapping[str, Any]) -> list[str]:
+    lines = [
+        "",
+        "The same with chunks that are embedded without their context, and what context adds:",
+        "",
+        "| nDCG@10 | without: dense | sparse | hybrid | with ÷ without: dense | sparse | hybrid |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for title, row in rows.items():
+        told = (row["ndcg@10"], row["with ÷ without"])
+        cells = [str(some[mode]) for some in told for mode in ("dense", "sparse", "hybrid")]
+        lines.append(f"| {title} | {' | '.join(cells)} |")
+    lines.append("")
+    lines += [
+        f"Hybrid with context ÷ dense without, {title}: {row['hybrid with ÷ dense without']}."
+        for title, row in rows.items()
+    ]
+    return lines
+
+
 def main() -> None:
     """Measure, and write what came out."""
     begun = time.monotonic()
@@ -257,12 +312,12 @@ def main() -> None:
         for mode, value in measure_folder(Path(corpus), embedder, DATA).items():
             print(f"nDCG@10 {mode:7} {value}")
         return
-    results = measure(sets(), embedder, DATA)
+    results = compared(sets(), embedder, DATA)
     results["date"] = time.strftime("%Y-%m-%d")
     results["machine"] = f"{os.cpu_count()} cores, Python {platform.python_version()}"
     RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     write_section(PAGE, "Quality", "Retrieval", page(results))
-    print(f"{results['all sets']['ndcg@10']}\n{time.monotonic() - begun:.0f} s; see {PAGE}")
+    print(f"{results[ALL]['ndcg@10']}\n{time.monotonic() - begun:.0f} s; see {PAGE}")
 
 
 if __name__ == "__main__":
