@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
+from pydoc_data.topics import topics
 from statistics import median
 from typing import Any, Final
 from uuid import UUID
@@ -29,6 +30,7 @@ from models.plans import NewChunk
 from models.sparse import SparseWeights, chunk_weights
 from models.stored import Key
 from retrieval.client import RetrievalClient
+from retrieval.options import Mode
 from tests.chaos.harness import kill_store
 
 POINTS: Final = 50_000
@@ -40,7 +42,9 @@ _MEASURED: Final = 2000
 """Points of which the upserts are timed, when all others are there."""
 _LOCAL_SEARCHES: Final = 15
 _SEARCHES: Final = 200
-_TEXT: Final = "A chunk of text as long as most of them are, a thousand characters or so. " * 14
+_MANUAL: Final = "\n".join(topics.values())
+_TEXTS: Final = [_MANUAL[at : at + 1000] for at in range(0, len(_MANUAL) - 1000, 1000)]
+"""Python's own manual in chunks; over and over, since only their terms are asked here."""
 
 _TYPES: Final = ("posts",)
 """All points are in one collection; the other types are searched, and empty."""
@@ -69,12 +73,12 @@ def store(servers: Servers) -> Rows:
     with closing(open_client(QdrantSettings(path=ours))) as client:
         upserts = _filled(client, POINTS, ours=ours)
         settle(ours)
-        searches = _searches(client, _SEARCHES)
+        searches = _searches(client, _SEARCHES, "dense")
         engine_searches = _engine_searches(folder / "store-engine")
     stop(StoreFolder(ours))
     with closing(QdrantClient(path=str(local))) as client:
         local_upserts = _filled(client, POINTS)
-        local_searches = _searches(client, _LOCAL_SEARCHES)
+        local_searches = _searches(client, _LOCAL_SEARCHES, "dense")
     for path in (ours, local):
         shutil.rmtree(path)
     ms, local_ms, engine_ms = (
@@ -156,7 +160,8 @@ def _chunk(number: int) -> NewChunk:
     payload = {
         "entry_id": key.entry_id, "type": type_, "author_id": f"author {number % 20}",
         "platform": "blog", "link": f"https://example.org/{number}", "path": "Content",
-        "content": f"{number} {_TEXT}", "model": MODEL, "chunk_hash": f"{number:032x}",
+        "content": f"{number} {_TEXTS[number % len(_TEXTS)]}", "model": MODEL,
+        "chunk_hash": f"{number:032x}",
     }  # fmt: skip
     return NewChunk(key, Version(1, 0), str(UUID(int=number + 1)), payload)
 
@@ -211,15 +216,18 @@ def _filled(client: QdrantClient, points: int, there: int = 0, ours: Path | None
     return _MEASURED / (time.monotonic() - begun)
 
 
-def _searches(client: QdrantClient, count: int) -> list[float]:
+def _searches(client: QdrantClient, count: int, mode: Mode = "hybrid") -> list[float]:
     """Seconds of searches of all types with the filter that each search has."""
     retrieval = RetrievalClient(client, Vectors())
-    retrieval.search("warm", limit=10)
-    return [_timed(lambda: retrieval.search("x", limit=10)) for _ in range(count)]
+    queries = [" ".join(_TEXTS[7 * n % len(_TEXTS)].split()[3:11]) for n in range(count + 1)]
+    retrieval.search(queries.pop(), limit=10, mode=mode)
+    return [
+        _timed(lambda text=text: retrieval.search(text, limit=10, mode=mode)) for text in queries
+    ]
 
 
 def _engine_searches(folder: Path) -> list[float]:
-    """Seconds of the same query on the same points in process."""
+    """Seconds of the same query, of as many hits as a search asks for, in process."""
     shards = []
     for name in _TYPES:
         path = folder / name
@@ -243,7 +251,7 @@ def _engine_searches(folder: Path) -> list[float]:
     def search(number: int) -> None:
         query = q.NearestQuery(nearest=vectors(number, 1)[0].tolist())
         request = q.QueryRequest(
-            query=query, using="dense", filter=only, limit=10, with_payload=True
+            query=query, using="dense", filter=only, limit=22, with_payload=True
         )
         for shard in shards:
             shard.query([request])

@@ -1,7 +1,7 @@
 """Where a chunk stands: title and headings above it, or file, class and function around it.
 
 A chunk is embedded together with this, so a passage can be found by a word that only its heading
-has. What stands inside of a chunk is not in its context.
+has, and a part of a table by its first row. What stands inside of a chunk is not in its context.
 """
 
 import re
@@ -54,7 +54,7 @@ def _joined(parts: Sequence[str]) -> str:
 
 def _headings(text: str, spans: Sequence[Span]) -> Iterator[list[str]]:
     above: list[tuple[int, str]] = []
-    fence = ""
+    fence = head = ""
     lines = _lines(text)
     at, line = next(lines)
     for span in spans:
@@ -65,11 +65,19 @@ def _headings(text: str, spans: Sequence[Span]) -> Iterator[list[str]]:
                 level = len(heading[1])
                 above = [one for one in above if one[0] < level]
                 above.append((level, line.strip().strip("#").strip()))
+            row = not fence and line.startswith("|")
+            head = (head or line) if row else ""
             at, line = next(lines)
         # The heading with which a chunk begins ends those of its level and below.
         first = _HEADING.match(line) if at == span.start and not fence else None
         deepest = len(first[1]) if first else 7
-        yield [title for level, title in above if level < deepest]
+        stands = [title for level, title in above if level < deepest]
+        yield [*stands, _cells(head)] if head and text[span.start] == "|" else stands
+
+
+def _cells(head: str) -> str:
+    """The first row of a table, which a part of the table from further down goes without."""
+    return ", ".join(cell.strip() for cell in head.strip().strip("|").split(" | "))
 
 
 def _fence_after(fence: str, mark: str, line: str) -> str:

@@ -108,6 +108,14 @@ def test_a_chunk_that_begins_amid_a_line_stands_where_its_line_does() -> None:
     assert context_of(CODE, "go(where)", code=True) == "class Ship > def sail"
 
 
+def test_a_part_of_a_table_has_its_first_row() -> None:
+    text = "# Ships\n\n| name | sails |\n| --- | --- |\n| Ada | 3 |\n| Bob | 1 |\n\nBehind.\n"
+    assert context_of(text, "| Bob") == "Ships > name, sails"
+    assert context_of(text, "| name") == "Ships"
+    assert context_of(text, "Behind") == "Ships"
+    assert context_of(f"```\n{text}", "| Bob") == ""
+
+
 def test_the_path_comes_first() -> None:
     assert context_of(CODE, "        self,", True, ("a.py",)) == "a.py > class Ship > def sail"
     assert context_of(PROSE, "Before", outer=("README.md",)) == "README.md"
