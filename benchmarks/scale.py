@@ -18,7 +18,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 from uuid import NAMESPACE_URL, uuid5
@@ -27,10 +26,9 @@ from pymongo import UpdateOne
 from qdrant_client import QdrantClient
 from qdrant_client import models as q
 
-from benchmarks.freshness import quantile
 from benchmarks.place import ROOT, MeasuredFlow, Place, Servers, memory_mb, wait_for
-from benchmarks.report import machine
 from benchmarks.scale_flow import WideHashingEmbedder
+from benchmarks.scale_report import Run, p50_p99, write
 from connectors.qdrant import VECTOR_NAME, QdrantSettings, cleaned, vectors_of
 from connectors.qdrant.embedded import StoreFolder
 from examples.stopwatch import Stopwatch, Write
@@ -38,8 +36,6 @@ from flows.logs import escape_unencodable
 from models import entry_id_of
 from retrieval.client import RetrievalClient
 
-PARAGRAPHS: Final = 10
-"""Of each document; each becomes a chunk."""
 WATCHED: Final = 10
 """Every so many edits, one is watched until it can be searched."""
 _WORDS: Final = re.findall(r"[A-Za-z]+", (ROOT / "README.md").read_text())
@@ -47,41 +43,9 @@ _POSTS: Final = vectors_of("posts")
 _RECORDS: Final = cleaned("posts")
 
 
-@dataclass
-class Run:
-    """What was measured."""
-
-    chunks: int
-    load_s: float = 0.0
-    fresh: list[tuple[float, float]] = field(default_factory=list)
-    """Seconds since the begin of the edits, milliseconds until an edit can be searched."""
-    found: list[tuple[float, float]] = field(default_factory=list)
-    """The same of searches."""
-    edits: int = 0
-    edits_s: float = 0.0
-    reconcile: dict[str, Any] = field(default_factory=dict)
-    store: dict[str, Any] = field(default_factory=dict)
-
-    def figures(self) -> dict[str, Any]:
-        """What the report says."""
-        fresh = [ms for _, ms in self.fresh]
-        found = [ms for _, ms in self.found]
-        return {
-            "chunks": self.chunks,
-            "load_chunks_per_s": round(self.chunks / self.load_s),
-            "edits_per_s": round(self.edits / self.edits_s, 1),
-            "edits_watched": len(fresh),
-            "commit_to_searchable_p50_p99_ms": _p50_p99(fresh),
-            "search_p50_p99_ms": _p50_p99(found),
-            **self.store,
-            **self.reconcile,
-        }
-
-
-def measure(place: Place, chunks: int, per_second: float, minutes: float) -> Run:
+def measure(place: Place, run: Run, per_second: float, minutes: float) -> None:
     """All three parts."""
-    run = Run(chunks)
-    documents = chunks // PARAGRAPHS
+    documents = run.documents
     client = place.store
     with place.flow("flows.cdc") as cdc:
         with place.flow("benchmarks.scale_flow") as features:
@@ -99,7 +63,6 @@ def measure(place: Place, chunks: int, per_second: float, minutes: float) -> Run
         told = re.findall(r"chunks: embedded=(\d+)", features.output())
         run.reconcile["embedded_for_the_repairs"] = int(told[-1])
         cdc.check()
-    return run
 
 
 def _load(
@@ -108,7 +71,10 @@ def _load(
     begun = time.monotonic()
     for start in range(0, documents, 500):
         place.database.posts.insert_many(
-            [_document(number) for number in range(start, min(documents, start + 500))]
+            [
+                _document(number, run.paragraphs)
+                for number in range(start, min(documents, start + 500))
+            ]
         )
     _say(f"{documents:,} documents written after {time.monotonic() - begun:.0f} s")
     there, changed_at = 0, time.monotonic()
@@ -138,7 +104,9 @@ def _edit(place: Place, run: Run, documents: int, per_second: float, minutes: fl
             ]
             sent = time.time()
             if some:
-                place.database.posts.bulk_write([_change(document, sent) for document in some])
+                place.database.posts.bulk_write(
+                    [_change(document, sent, run.paragraphs) for document in some]
+                )
                 for document in watched:
                     stopwatch.expect(Write("posts", document, False, sent))
             run.edits = due
@@ -148,7 +116,7 @@ def _edit(place: Place, run: Run, documents: int, per_second: float, minutes: fl
         run.fresh = [
             (write.begun_at - begun, 1000 * seconds) for write, seconds in stopwatch.arrived
         ]
-    _say(f"{run.edits:,} edits, {_p50_p99([ms for _, ms in run.fresh])} ms until searchable")
+    _say(f"{run.edits:,} edits, {p50_p99([ms for _, ms in run.fresh])} ms until searchable")
 
 
 class _Searches:
@@ -255,9 +223,9 @@ def _reconcile(place: Place, *options: str) -> tuple[list[str], int]:
     return lines[begin:], peak[0]
 
 
-def _document(number: int) -> dict[str, Any]:
+def _document(number: int, count: int) -> dict[str, Any]:
     chance = random.Random(number)
-    paragraphs = "\n\n".join(_paragraph(chance) for _ in range(PARAGRAPHS))
+    paragraphs = "\n\n".join(_paragraph(chance) for _ in range(count))
     return {"_id": number, "platform": "x", "author_id": f"a{number % 50}", "content": paragraphs}
 
 
@@ -265,9 +233,9 @@ def _paragraph(chance: random.Random) -> str:
     return " ".join(chance.choices(_WORDS, k=95)) + "."
 
 
-def _change(number: int, salt: float) -> UpdateOne:
+def _change(number: int, salt: float, count: int) -> UpdateOne:
     """One paragraph of a document becomes another."""
-    paragraphs = _document(number)["content"].split("\n\n")
+    paragraphs = _document(number, count)["content"].split("\n\n")
     chance = random.Random(f"{number} {salt}")
     paragraphs[chance.randrange(len(paragraphs))] = _paragraph(chance)
     return UpdateOne({"_id": number}, {"$set": {"content": "\n\n".join(paragraphs)}})
@@ -299,62 +267,6 @@ def _count(client: QdrantClient, collection: str) -> int:
     return client.count(collection).count if client.collection_exists(collection) else 0
 
 
-def _p50_p99(values: Sequence[float]) -> list[float]:
-    return [round(quantile(list(values), share), 1) for share in (0.5, 0.99)]
-
-
-def plot(run: Run, file: Path) -> None:
-    """Both latencies over time: median and 99th percentile of each ten seconds."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(2, 1, figsize=(8.4, 5.2), dpi=110, sharex=True)
-    for panel, samples, title in (
-        (axes[0], run.fresh, "From commit to searchable"),
-        (axes[1], run.found, "A search of all types"),
-    ):
-        windows: dict[int, list[float]] = {}
-        for second, ms in samples:
-            windows.setdefault(int(second // 10), []).append(ms)
-        times = [10 * window / 60 for window in sorted(windows)]
-        for share, label in ((0.5, "median"), (0.99, "99th percentile")):
-            values = [quantile(windows[window], share) for window in sorted(windows)]
-            panel.plot(times, values, label=label)
-        panel.set_title(f"{title}, ms", loc="left", fontsize=10)
-        panel.set_ylim(bottom=0)
-        panel.legend(fontsize=8, frameon=False)
-    axes[1].set_xlabel("minutes of edits", fontsize=9)
-    figure.tight_layout()
-    figure.savefig(file)
-    pyplot.close(figure)
-
-
-def write(run: Run, command: str) -> None:
-    """docs/scale.md and docs/scale.png."""
-    rows = "".join(
-        f"| {name.replace('_', ' ')} | {json.dumps(value)} |\n"
-        for name, value in run.figures().items()
-    )
-    where = machine()
-    machine_ = f"{where['cores']} cores of an {where['processor']}"
-    text = f"""# At a size
-
-Made by `{command}` on {machine_}, which both flows, the embedded store, MongoDB's stand-in,
-RabbitMQ and what measures have shared. Vectors have 384 components and are made of hashes, since
-everything but the model is asked here. [benchmarks/scale.py](../benchmarks/scale.py) says what each
-step does.
-
-| | |
-|---|---|
-{rows}
-![Latency from commit to searchable, and of a search, over the minutes of edits](scale.png)
-"""
-    (ROOT / "docs" / "scale.md").write_text(text)
-    plot(run, ROOT / "docs" / "scale.png")
-
-
 def _say(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
 
@@ -366,16 +278,17 @@ def main() -> int:
         prog="python -m benchmarks.scale", description="The whole pipeline at a size."
     )
     parser.add_argument("--chunks", type=int, default=1_000_000, help="default: 1000000")
+    parser.add_argument("--paragraphs", type=int, default=10, help="of each document (default: 10)")
     parser.add_argument("--rate", type=float, default=100, help="edits a second (default: 100)")
     parser.add_argument("--minutes", type=float, default=10, help="of edits (default: 10)")
     parser.add_argument("--write", action="store_true", help="write docs/scale.md and its plot")
     options = parser.parse_args()
     with Servers() as servers:
-        run = measure(servers.place(), options.chunks, options.rate, options.minutes)
+        run = Run(options.chunks // options.paragraphs, options.chunks, options.paragraphs)
+        measure(servers.place(), run, options.rate, options.minutes)
     print(json.dumps(run.figures(), indent=1))
     if options.write:
-        given = f"--chunks {options.chunks} --rate {options.rate:g} --minutes {options.minutes:g}"
-        write(run, f"python -m benchmarks.scale {given} --write")
+        write(run, " ".join(["python -m benchmarks.scale", *sys.argv[1:]]))
     return 0
 
 
