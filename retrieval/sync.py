@@ -154,16 +154,18 @@ def _points(
     client: QdrantClient, collection: str, with_vectors: bool
 ) -> Iterator[tuple[str, Point]]:
     for record in scroll(client, collection, with_vectors=with_vectors):
-        vectors = record.vector if isinstance(record.vector, dict) else {}
-        dense, sparse = vectors.get(VECTOR_NAME), vectors.get(SPARSE_NAME)
-        yield (
-            str(record.id),
-            Point(
-                record.payload or {},
-                np.asarray(dense, dtype=np.float32) if dense is not None else None,
-                _weights(sparse) if isinstance(sparse, q.SparseVector) else None,
-            ),
-        )
+        yield str(record.id), point_of(record)
+
+
+def point_of(record: q.Record) -> Point:
+    """A point as it was read."""
+    vectors = record.vector if isinstance(record.vector, dict) else {}
+    dense, sparse = vectors.get(VECTOR_NAME), vectors.get(SPARSE_NAME)
+    return Point(
+        record.payload or {},
+        np.asarray(dense, dtype=np.float32) if dense is not None else None,
+        _weights(sparse) if isinstance(sparse, q.SparseVector) else None,
+    )
 
 
 def _weights(sparse: q.SparseVector) -> SparseWeights | None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-import numpy as np
 import pika
 from pymongo import MongoClient
 from qdrant_client import QdrantClient
@@ -19,7 +18,7 @@ from qdrant_client.common.client_exceptions import QdrantException
 from connectors.qdrant import STORE_ERRORS, QdrantSettings, open_client, scroll
 from connectors.rabbitmq import RabbitMQSettings, dead_letter_queue
 from models import DOCUMENT_TYPES
-from retrieval.sync import Point, State, compare
+from retrieval.sync import Point, State, compare, point_of
 from tests.conftest import Place
 from tests.faults.programs import Program, Programs
 from tests.hashing import HashingEmbedder
@@ -119,7 +118,7 @@ class FaultPlace:
     def _points(self, name: str) -> dict[str, Point]:
         try:
             return {
-                str(record.id): Point(record.payload or {}, _vector(record.vector))
+                str(record.id): point_of(record)
                 for record in scroll(self.client, name, with_vectors=True)
             }
         except (*STORE_ERRORS, QdrantException):  # it is not there yet
@@ -184,11 +183,6 @@ class FaultPlace:
         for queue in (self._here.queue, dead_letter_queue(self._here.queue)):
             channel.queue_delete(queue)
         connection.close()
-
-
-def _vector(vectors: Any) -> Any:
-    dense = vectors.get("dense") if isinstance(vectors, dict) else None
-    return None if dense is None else np.asarray(dense, dtype=np.float32)
 
 
 def _document(headers: dict[str, Any], body: bytes) -> Document:
