@@ -25,8 +25,10 @@ _DEFINITION = re.compile(
     r"[ \t]+(?:\([^()\n]{0,80}\)[ \t]*)?([^\W\d][\w$]*(?:(?:\.|::)[\w$]+)*)"
 )
 """A definition, in many languages: 'async def search(query):'."""
-_CLOSING: Final = (")", "]", "{", "#", "@", "//", "*")
-"""Begins of lines that do not end the definition above them, though they are not indented."""
+_CLOSING: Final = (")", "]", "{")
+_COMMENT: Final = ("#", "//", "/*", "*", "--")
+"""Begins of lines that do not end the definition above them, though they are not indented. A
+comment may stand above the next one: of a chunk that begins with it, the line below decides."""
 
 
 def contexts(text: str, spans: Sequence[Span], outer: Sequence[str], code: bool) -> list[str]:
@@ -98,15 +100,21 @@ def _definitions(text: str, spans: Sequence[Span]) -> Iterator[list[str]]:
             if found := _DEFINITION.match(line.lstrip()):
                 around.append((_indent(line), f"{found[1]} {found[2]}"))
             at, line = next(lines)
-        first = text[span.start : span.end].split("\n", 1)[0]
         whole_line = span.start == 0 or text[span.start - 1] == "\n"
-        yield [name for _, name in (_still_around(around, first) if whole_line else around)]
+        first = _deciding(text[span.start : span.end]) if whole_line else ""
+        yield [name for _, name in _still_around(around, first)]
+
+
+def _deciding(chunk: str) -> str:
+    """The first line that says how deep a chunk is."""
+    lines = (line for line in chunk.split("\n") if line.strip())
+    return next((line for line in lines if not line.lstrip().startswith(_COMMENT)), "")
 
 
 def _still_around(around: list[tuple[int, str]], line: str) -> list[tuple[int, str]]:
     """The definitions that a line does not end."""
     bare = line.lstrip()
-    if not bare or bare.startswith(_CLOSING):
+    if not bare or bare.startswith((*_CLOSING, *_COMMENT)):
         return around
     indent = _indent(line)
     return [one for one in around if one[0] < indent]

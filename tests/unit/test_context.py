@@ -116,6 +116,19 @@ def test_a_part_of_a_table_has_its_first_row() -> None:
     assert context_of(f"```\n{text}", "| Bob") == ""
 
 
+@pytest.mark.parametrize("above", ["@decorated\n", "# What follows.\n", "\n# What\n\n# follows.\n"])
+def test_a_chunk_that_begins_above_a_definition_is_not_in_the_one_before(above: str) -> None:
+    text = CODE.replace("def harbour", f"{above}def harbour")
+    assert context_of(text, above, code=True) == ""
+    text = CODE.replace("    async def sink", f"    {above.strip()}\n    async def sink")
+    assert context_of(text, f"    {above.strip()}", code=True) == "class Ship"
+
+
+def test_a_comment_at_the_margin_ends_no_function() -> None:
+    text = CODE.replace("        self.go", "# at the margin\n        self.go")
+    assert context_of(text, "        self.go", code=True) == "class Ship > def sail"
+
+
 def test_the_path_comes_first() -> None:
     assert context_of(CODE, "        self,", True, ("a.py",)) == "a.py > class Ship > def sail"
     assert context_of(PROSE, "Before", outer=("README.md",)) == "README.md"

@@ -67,7 +67,7 @@ def test_a_reader_sees_picture_commands_and_a_search_hit_before_line_40() -> Non
         "```mermaid",
         "$ make demo",
         "make search",
-        "\n 0.507  repositories",
+        "\n 1.000  repositories",
     ):
         assert needed in beginning
 
