@@ -39,8 +39,8 @@ class Run:
             "load_chunks_per_s": round(self.chunks / self.load_s),
             "edits_per_s": round(self.edits / self.edits_s, 1),
             "edits_watched": len(fresh),
-            "commit_to_searchablep50_p99_ms": p50_p99(fresh),
-            "searchp50_p99_ms": p50_p99(found),
+            "commit_to_searchable_p50_p99_ms": p50_p99(fresh),
+            "search_p50_p99_ms": p50_p99(found),
             **self.store,
             **self.reconcile,
         }
