@@ -7,6 +7,7 @@ TwinstreamError
 ├── ContentRefusedError       the store refuses one document: a dead letter
 │   └── ModelRefusedError     the model refuses it: no fresh sync would store it either
 ├── PointsGoneError           what is stored has changed under a plan: plan again
+├── SourceError               a source of content cannot be read now: the others go on
 ├── LostHistoryError          the change stream cannot go on from here: read everything again
 ├── StoreUnavailableError     nothing to read
 ├── StoreTooOldError          a server that lacks what is asked of it
@@ -46,6 +47,18 @@ class ModelRefusedError(ContentRefusedError):
 
 class PointsGoneError(TwinstreamError):
     """Points that were to be updated are not there any more: somebody else deleted them."""
+
+
+class SourceError(TwinstreamError):
+    """A source of `sources.toml` cannot be read now; the others go on.
+
+    :param reason: one line without secrets
+    :param retry_s: the source asks not to be asked again sooner
+    """
+
+    def __init__(self, reason: str, retry_s: float = 0.0) -> None:
+        super().__init__(reason)
+        self.retry_s = retry_s
 
 
 class LostHistoryError(TwinstreamError):

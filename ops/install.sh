@@ -1,7 +1,7 @@
 #!/bin/sh
 # Sets up what the arguments name and is missing; done in a moment when nothing is.
-#   python  .venv with the dependencies and the dev extra of pyproject.toml; where every Python is
-#           too new for Bytewax, also a CPython 3.12, by uv
+#   python  .venv with the dependencies and the dev and collect extras of pyproject.toml; where
+#           every Python is too new for Bytewax, also a CPython 3.12, by uv
 #   bench   the bench extra as well
 #   broker  RabbitMQ from the system's package manager, if the machine has none
 # Run from anywhere. Exit 0 when everything is there, else 1 with one line that says what to do.
@@ -165,7 +165,7 @@ if left_behind && can_be_root; then as_root rm -f "$policy"; fi
 
 for part in "$@"; do
   case $part in
-    python) install_python dev .venv/.installed ;;
+    python) install_python dev,collect .venv/.installed ;;
     bench) install_python dev,bench .venv/.installed-bench ;;
     broker) install_broker ;;
     *) die "usage: ops/install.sh [python] [bench] [broker]" ;;

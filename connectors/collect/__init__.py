@@ -1,0 +1,1 @@
+"""Sources of content: the web, feeds, repositories, exports. Each reader is read in a thread."""
