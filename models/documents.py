@@ -11,6 +11,8 @@ from typing import Any, ClassVar
 
 from typing_extensions import Self, override
 
+from models.timestamps import time_text
+
 _MAX_DEPTH = 32
 _PROSE_FILES = {".md", ".mdx", ".markdown", ".rst", ".txt", ".adoc", ".ipynb"}
 
@@ -49,6 +51,9 @@ class Document:
     platform: str | None = None
     link: str | None = None
     name: str | None = None
+    published_at: str | None = None
+    """RFC 3339, in UTC; None where the document has none that can be read."""
+    updated_at: str | None = None
 
     def __init_subclass__(cls, collection: str) -> None:
         cls.type = collection
@@ -69,6 +74,8 @@ class Document:
             platform=_scalar(body.get("platform")),
             link=_scalar(body.get("link")),
             name=_scalar(body.get("name")),
+            published_at=time_text(body.get("published_at")),
+            updated_at=time_text(body.get("updated_at")),
         )
 
     @classmethod
@@ -89,6 +96,8 @@ class Document:
             "platform": self.platform,
             "link": self.link,
             "name": self.name,
+            "published_at": self.published_at,
+            "updated_at": self.updated_at,
         }
 
 

@@ -68,5 +68,7 @@ def _hit(point: q.ScoredPoint) -> Hit:
         path=payload.get("path"),
         content=payload["content"],
         context=payload.get("context"),
+        published_at=payload.get("published_at"),
+        updated_at=payload.get("updated_at"),
         id=str(point.id),
     )

@@ -34,6 +34,10 @@ class Hit:
     """BM25 of the query's terms; None where the hit was found by meaning only."""
     context: str | None = None
     """Where it stands: the headings above it, or file, class and function around it."""
+    published_at: str | None = None
+    """When the document was published, as it says itself: RFC 3339, in UTC."""
+    updated_at: str | None = None
+    """When it was changed, in the same way."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date, datetime
 from typing import Any, Final, Literal, TypedDict
 
 from qdrant_client import models as q
@@ -9,16 +10,23 @@ from qdrant_client import models as q
 from connectors.qdrant import SPARSE_NAME, VECTOR_NAME
 from models import DOCUMENT_TYPES
 from models.sparse import SparseWeights
+from models.timestamps import read_time
 
 Mode = Literal["hybrid", "dense", "sparse"]
 MODES: Final[tuple[Mode, ...]] = ("hybrid", "dense", "sparse")
 
 _FIELDS: Final = [
     *("type", "entry_id", "author_id", "platform", "link", "name", "path", "content", "context"),
+    *("published_at", "updated_at"),
 ]  # fmt: skip
+_MOMENTS: Final = ("published_after", "published_before", "updated_after", "updated_before")
 _SHALLOWEST: Final = 16
 DEEPEST: Final = 1000
 """Of a list that is longer than the hits that are wanted: a server in strict mode has a limit."""
+
+
+Moment = datetime | date | str
+"""Without a zone in UTC; a day is its first moment; a text is in the form of ISO 8601."""
 
 
 class Options(TypedDict, total=False):
@@ -37,6 +45,12 @@ class Options(TypedDict, total=False):
     entry_id: str | None
     path: str | None
     """File in a repository, or field of the content."""
+    published_after: Moment | None
+    """At this moment or later; a document without the date is in no range."""
+    published_before: Moment | None
+    """Before this moment."""
+    updated_after: Moment | None
+    updated_before: Moment | None
     only: q.Filter | None
     """Any filter of Qdrant on the payloads of chunks, besides those above."""
     min_score: float | None
@@ -60,6 +74,10 @@ class Wanted:
     platform: str | None = None
     entry_id: str | None = None
     path: str | None = None
+    published_after: Moment | None = None
+    published_before: Moment | None = None
+    updated_after: Moment | None = None
+    updated_before: Moment | None = None
     only: q.Filter | None = None
     min_score: float | None = None
     per_document: int | None = None
@@ -74,6 +92,10 @@ class Wanted:
         if unknown := sorted(set(self.types) - set(DOCUMENT_TYPES)):
             known = ", ".join(DOCUMENT_TYPES)
             raise ValueError(f"unknown document type {unknown[0]!r}; known are {known}")
+        for name in _MOMENTS:
+            value = getattr(self, name)
+            if value is not None and read_time(value) is None:
+                raise ValueError(f"{name} must be a date, as in 2026-05-31, not {value!r:.80}")
 
     @property
     def end(self) -> int:
@@ -103,6 +125,12 @@ class Wanted:
             value = getattr(self, name)
             if value is not None:
                 must.append(q.FieldCondition(key=name, match=q.MatchValue(value=value)))
+        for name in ("published", "updated"):
+            after = read_time(getattr(self, f"{name}_after"))
+            before = read_time(getattr(self, f"{name}_before"))
+            if after or before:
+                between = q.DatetimeRange(gte=after, lt=before)
+                must.append(q.FieldCondition(key=f"{name}_at", range=between))
         if self.only is not None:
             must.append(self.only)
         return q.Filter(must=must) if must else None

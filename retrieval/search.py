@@ -19,6 +19,7 @@ from flows.command import run_command
 from flows.embedding.embedder import Embedder
 from flows.logs import complain, say, say_json
 from flows.settings import Settings
+from flows.text.context import MAX_CHARACTERS, SEPARATOR
 from models import DOCUMENT_TYPES, Repository
 from models.errors import ConfigurationError, OtherModelError, StoreUnavailableError
 from models.shown import shown
@@ -94,6 +95,10 @@ def _search(
         platform=options.platform,
         entry_id=options.document,
         path=options.path,
+        published_after=options.published_after,
+        published_before=options.published_before,
+        updated_after=options.updated_after,
+        updated_before=options.updated_before,
         per_document=options.per_document,
     )
     return hits, client.places(hits) if options.json else []
@@ -113,7 +118,7 @@ def print_hits(console: Console, hits: Sequence[Hit], lines: int = _LINES) -> No
     """Show hits best first: score, what and where, and the first lines of the chunk."""
     for hit in hits:
         heading = Text.assemble((f"{hit.score:6.3f}  ", "bold green"), (shown(hit.type), "cyan"))
-        for part in (hit.name or hit.platform, hit.author_id, hit.context or hit.path):
+        for part in (hit.name or hit.platform, hit.author_id, _where(hit)):
             if part:
                 heading.append(" · ", "dim").append(shown(part))
         if hit.link:
@@ -125,6 +130,13 @@ def print_hits(console: Console, hits: Sequence[Hit], lines: int = _LINES) -> No
             line.rstrip()
             line.truncate(console.width, overflow="ellipsis")
             console.print(line, highlight=False, soft_wrap=True)
+
+
+def _where(hit: Hit) -> str:
+    """Where a chunk stands, without the title of an article, which is shown as its name."""
+    title = " ".join((hit.name or "").split())[:MAX_CHARACTERS].strip()
+    parts = (hit.context or hit.path or "").split(SEPARATOR)
+    return SEPARATOR.join(part for part in parts if part != title)
 
 
 def _excerpt(console: Console, hit: Hit, lines: int) -> list[Text]:
@@ -171,6 +183,13 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--platform", type=_typed, help="search documents of this platform only")
     parser.add_argument("--document", type=_typed, help="search the document of this entry_id only")
     parser.add_argument("--path", type=_typed, help="search this file or field only")
+    for what in ("published", "updated"):
+        parser.add_argument(
+            f"--{what}-after", metavar="DATE", help=f"search what was {what} on this day or later"
+        )
+        parser.add_argument(
+            f"--{what}-before", metavar="DATE", help=f"search what was {what} before this day"
+        )
     parser.add_argument("--per-document", type=int, help="hits of one document at most")
     parser.add_argument("--json", action="store_true", help="print the hits as a JSON array")
     return parser.parse_args(arguments)

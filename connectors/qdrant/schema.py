@@ -32,6 +32,8 @@ _CHUNKS: Final[Indexes] = {
     "author_id": q.PayloadSchemaType.KEYWORD,
     "platform": q.PayloadSchemaType.KEYWORD,
     "path": q.PayloadSchemaType.KEYWORD,
+    "published_at": q.PayloadSchemaType.DATETIME,
+    "updated_at": q.PayloadSchemaType.DATETIME,
 }
 _TOMBSTONES: Final[Indexes] = {
     "type": q.PayloadSchemaType.KEYWORD,

@@ -33,7 +33,7 @@ def test_article_reads_title_first_and_no_language() -> None:
     ]  # fmt: skip
     assert article.metadata() == {
         "entry_id": "a", "type": "articles", "author_id": "0123456789abcdef01234567",
-        "platform": "5", "link": None, "name": "T",
+        "platform": "5", "link": None, "name": "T", "published_at": None, "updated_at": None,
     }  # fmt: skip
 
 

@@ -358,7 +358,7 @@ class TestPlaces:
         assert {hit["path"]: hit["position"] for hit in printed} == {"1.md": None, "4.md": 2}
         assert list(printed[0]) == [
             *("score", "type", "entry_id", "author_id", "platform", "link", "name", "path"),
-            *("content", "dense", "sparse", "context", "position"),
+            *("content", "dense", "sparse", "context", "published_at", "updated_at", "position"),
         ]
 
 
@@ -421,3 +421,25 @@ class TestCommands:
         assert len(lines) == 6
         assert max(cell_len(line) for line in lines) <= 60
         assert lines[-2:] == ["        if x:", "            y"]
+
+    @pytest.mark.parametrize(
+        ("name", "context", "heading"),
+        [
+            ("消息队列与幂等写入", "消息队列与幂等写入", "消息队列与幂等写入 · me"),
+            ("On  ships", "On ships > Sails", "On  ships · me · Sails"),
+            ("x" * 200, f"{'x' * 96}", f"{'x' * 200} · me"),
+            ("bucket", "go/limit.go > func Limited", "bucket · me · go/limit.go > func Limited"),
+            (None, "Sails", "blog · me · Sails"),
+            (None, None, "blog · me · Content"),
+        ],
+    )  # fmt: skip
+    def test_a_heading_shows_nothing_twice(
+        self, name: str | None, context: str | None, heading: str
+    ) -> None:
+        """The context of each chunk of an article begins with its title, which is its name."""
+        output = io.StringIO()
+        hit = Hit(
+            0.5, "posts", "1", "me", "blog", None, name, "Content", "text", "3", context=context
+        )
+        search.print_hits(Console(file=output, width=400), [hit])
+        assert output.getvalue().splitlines()[0] == f" 0.500  posts · {heading}"

@@ -311,6 +311,13 @@ def _condition(one: Any) -> Any:
         between = one.range
         bounds = edge.RangeFloat(gte=between.gte, gt=between.gt, lte=between.lte, lt=between.lt)
         return edge.FieldCondition(one.key, range=bounds)
+    if isinstance(one, q.FieldCondition) and isinstance(one.range, q.DatetimeRange):
+        moments = {
+            name: moment.isoformat()
+            for name in ("gte", "gt", "lte", "lt")
+            if (moment := getattr(one.range, name)) is not None
+        }
+        return edge.FieldCondition(one.key, range=edge.RangeDateTime(**moments))
     raise UnsupportedError(f"the condition {one}")
 
 
