@@ -19,6 +19,7 @@ from connectors.qdrant import Owner, QdrantSettings
 from connectors.rabbitmq import RabbitMQSettings
 from flows.embedding.embedder import locate_model
 from flows.embedding.precision import PRECISIONS
+from flows.embedding.reranker import locate_reranker
 from flows.logs import configure_logging
 from models.errors import ConfigurationError
 
@@ -45,6 +46,7 @@ VARIABLES = (
     "EMBEDDING_MODEL",
     "EMBEDDING_DEVICE",
     "EMBEDDING_PRECISION",
+    "RERANKER_MODEL",
     "CDC_SNAPSHOT",
     "CDC_ON_LOST_HISTORY",
     "CDC_PROPAGATE_DROPS",
@@ -75,6 +77,7 @@ class Settings:
     embedding_model: str
     embedding_device: str
     embedding_precision: str
+    reranker_model: str
     cdc_snapshot: str
     cdc_on_lost_history: str
     cdc_propagate_drops: bool
@@ -124,6 +127,7 @@ class Settings:
             embedding_model=read.model("EMBEDDING_MODEL"),
             embedding_device=read.text("EMBEDDING_DEVICE", "auto"),
             embedding_precision=read.choice("EMBEDDING_PRECISION", "auto", ("auto", *PRECISIONS)),
+            reranker_model=read.reranker("RERANKER_MODEL"),
             cdc_snapshot=read.choice("CDC_SNAPSHOT", "initial", ("initial", "never", "always")),
             cdc_on_lost_history=read.choice(
                 "CDC_ON_LOST_HISTORY", "resnapshot", ("resnapshot", "fail")
@@ -296,4 +300,16 @@ class _Reader:
                 f"{name}={value} names no model: set the folder of a "
                 "sentence-transformers model or its hub id, or unset it for the packaged one"
             ) from error
+        return value
+
+    def reranker(self, name: str) -> str:
+        value = self.text(name, "")
+        if value:
+            try:
+                locate_reranker(value)
+            except FileNotFoundError as error:
+                raise ConfigurationError(
+                    f"{name}={value}: {error}: set the folder of a sentence-transformers "
+                    "CrossEncoder, or unset it to search without one"
+                ) from error
         return value

@@ -1,30 +1,35 @@
 """Searching the stored chunks by meaning and by words, and the place of a hit in its document."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
+import numpy as np
 from qdrant_client import QdrantClient, models
 from typing_extensions import Unpack
 
 from connectors.qdrant import (
     STORE_ERRORS,
     UNPREFIXED,
+    VECTOR_NAME,
     Collections,
     is_missing_collection,
     is_missing_vector,
 )
-from flows.embedding.embedder import TextEmbedder
+from flows.embedding.embedder import TextEmbedder, Vectors
 from flows.embedding.precision import names_of_the_model
+from flows.embedding.reranker import PairScorer
 from models import DOCUMENT_TYPES, record_id
 from models.errors import ConfigurationError, OtherModelError
 from models.fresh import Payload
 from models.sparse import query_weights
 from retrieval.ask import Found, Query, ask
+from retrieval.choice import choose
 from retrieval.fusion import merged
-from retrieval.hits import Context, Hit, Neighbour, Place
+from retrieval.hits import Context, Hit, Place
 from retrieval.options import DEEPEST, Mode, Options, Wanted
+from retrieval.places import around, context_of, place_of
 
 _REQUESTS_AT_ONCE: Final = 32
 """Of all threads that use one client; each has one request for each type."""
@@ -42,6 +47,7 @@ class RetrievalClient:
     Thread-safe where its store is. Each method sends its requests for all types at the same time.
 
     :param collections: names of the collections, where they have a prefix
+    :param reranker: a cross-encoder that decides the order of the best hits of each search
     """
 
     def __init__(
@@ -49,10 +55,12 @@ class RetrievalClient:
         store: QdrantClient,
         embedder: TextEmbedder,
         collections: Collections = UNPREFIXED,
+        reranker: PairScorer | None = None,
     ) -> None:
         self._store = store
         self._embedder = embedder
         self._names = collections
+        self._reranker = reranker
         # Its threads start when they are needed, and end with this client.
         self._pool = ThreadPoolExecutor(_REQUESTS_AT_ONCE, "search")
         self.dense_only: set[str] = set()
@@ -71,7 +79,9 @@ class RetrievalClient:
         is among the chunks of that type. Where a type has no sparse vectors yet, it is searched by
         meaning only, see `dense_only`.
 
-        Each page of a search (`offset`) is made anew, of longer lists.
+        Each page of a search (`offset`) is made anew, of longer lists. Re-ranking scores the best
+        `candidates` again; `diversity` chooses among them, which takes a request more for each
+        type.
 
         Raises:
             ValueError: the query is blank, or the options make no sense.
@@ -87,13 +97,16 @@ class RetrievalClient:
         Raises:
             As `search`, which is this with one query.
         """
+        if options.get("rerank") is None:
+            options["rerank"] = self._reranker is not None
         wanted = Wanted(**options)
         if any(not query.strip() for query in queries):
             raise ValueError("the query is empty")
         found = []
         for start in range(0, len(queries), _QUERIES_AT_ONCE):
-            some = self._prepared(queries[start : start + _QUERIES_AT_ONCE], wanted.mode)
-            found += self._search(some, wanted, wanted.depth)
+            some = queries[start : start + _QUERIES_AT_ONCE]
+            best = self._search(self._prepared(some, wanted.mode), wanted, wanted.depth)
+            found += choose(some, best, wanted, self._reranker, self._vectors)
         return found
 
     def _prepared(self, texts: Sequence[str], mode: Mode) -> list[Query]:
@@ -107,7 +120,8 @@ class RetrievalClient:
 
     def _search(self, queries: Sequence[Query], wanted: Wanted, depth: int) -> list[list[Hit]]:
         # Precisions of one model agree to 0.9999: a laptop may search what a server has embedded.
-        names = names_of_the_model(self._embedder.name) if wanted.mode != "sparse" else ()
+        compares = wanted.mode != "sparse" or wanted.diversity
+        names = names_of_the_model(self._embedder.name) if compares else ()
         only = wanted.filter(names)
 
         def of_type(type_: str) -> list[Found]:
@@ -160,7 +174,7 @@ class RetrievalClient:
             grpc.RpcError: the server does not answer, or refuses.
         """
         named = self._named(hits)
-        return [_place(hit, named) for hit in hits]
+        return [place_of(hit, named.get(_record_of(hit), ())) for hit in hits]
 
     def contexts(
         self, hits: Sequence[Hit], *, before: int = 1, after: int = 1
@@ -178,16 +192,16 @@ class RetrievalClient:
         if before < 0 or after < 0:
             raise ValueError(f"before and after must be 0 or more, not {before} and {after}")
         named = self._named(hits)
-        places = [_place(hit, named) for hit in hits]
-        around = [
-            _around(named[_record_of(hit)], place.position, before, after) if place else {}
+        places = [place_of(hit, named.get(_record_of(hit), ())) for hit in hits]
+        beside = [
+            around(named[_record_of(hit)], place.position, before, after) if place else {}
             for hit, place in zip(hits, places, strict=True)
         ]
-        wanted = [(hit.type, id_) for hit, ids in zip(hits, around, strict=True) for id_ in ids]
+        wanted = [(hit.type, id_) for hit, ids in zip(hits, beside, strict=True) for id_ in ids]
         chunks = self._payloads(self._names.vectors, wanted, ["path", "content"])
         return [
-            _context(place, ids, chunks) if place else None
-            for place, ids in zip(places, around, strict=True)
+            context_of(place, ids, chunks) if place else None
+            for place, ids in zip(places, beside, strict=True)
         ]
 
     def documents(self, hits: Sequence[Hit]) -> list[str | None]:
@@ -214,7 +228,28 @@ class RetrievalClient:
         wanted: Iterable[tuple[str, str]],
         fields: Sequence[str],
     ) -> dict[str, Payload]:
-        """Payloads by id, of the points that there are, by one request for each type.
+        """Payloads by id, see `_points`."""
+        found = self._points(collection, wanted, list(fields), False)
+        return {id_: point.payload or {} for id_, point in found.items()}
+
+    def _vectors(self, hits: Iterable[Hit]) -> dict[str, Vectors]:
+        """The dense vectors of those hits that are still there, by id."""
+        wanted = ((hit.type, hit.id) for hit in hits)
+        found = self._points(self._names.vectors, wanted, False, [VECTOR_NAME])
+        return {
+            id_: np.asarray(point.vector[VECTOR_NAME], dtype=np.float32)
+            for id_, point in found.items()
+            if isinstance(point.vector, dict) and VECTOR_NAME in point.vector
+        }
+
+    def _points(
+        self,
+        collection: Callable[[str], str],
+        wanted: Iterable[tuple[str, str]],
+        fields: list[str] | bool,
+        vectors: list[str] | bool,
+    ) -> dict[str, models.Record]:
+        """Points by id, as far as they are there, by one request for each type.
 
         :param wanted: types and ids
         """
@@ -223,12 +258,13 @@ class RetrievalClient:
             ids.setdefault(type_, {})[id_] = None
 
         def of_type(type_: str) -> list[models.Record]:
+            some = list(ids[type_])
             return self._store.retrieve(
-                collection(type_), list(ids[type_]), with_payload=list(fields)
+                collection(type_), some, with_payload=fields, with_vectors=vectors
             )
 
         found = self._of_each(of_type, ids)
-        return {str(point.id): point.payload or {} for some in found.values() for point in some}
+        return {str(point.id): point for some in found.values() for point in some}
 
     def _of_each(self, ask: Callable[[str], T], types: Iterable[str]) -> dict[str, T]:
         """The answers of all types that have a collection, asked for at the same time."""
@@ -261,27 +297,3 @@ class RetrievalClient:
 
 def _record_of(hit: Hit) -> str:
     return record_id(hit.type, hit.entry_id)
-
-
-def _place(hit: Hit, named: Mapping[str, Sequence[str]]) -> Place | None:
-    ids = named.get(_record_of(hit), ())
-    return Place(ids.index(hit.id), len(ids)) if hit.id in ids else None
-
-
-def _around(ids: Sequence[str], position: int, before: int, after: int) -> dict[str, int]:
-    """The chunks beside one, with their positions."""
-    places = range(max(0, position - before), min(len(ids), position + after + 1))
-    return {ids[place]: place for place in places if place != position}
-
-
-def _context(place: Place, ids: Mapping[str, int], chunks: Mapping[str, Payload]) -> Context:
-    found = [
-        Neighbour(position, chunks[id_].get("path"), chunks[id_]["content"])
-        for id_, position in ids.items()
-        if id_ in chunks
-    ]
-    return Context(
-        place,
-        tuple(one for one in found if one.position < place.position),
-        tuple(one for one in found if one.position > place.position),
-    )

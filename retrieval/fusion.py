@@ -34,7 +34,7 @@ def fused(dense: Sequence[Hit], sparse: Sequence[Hit], k: int = K) -> list[Hit]:
 
 
 def merged(found: Sequence[Found], wanted: Wanted, depth: int) -> list[Hit] | None:
-    """The page that is wanted, of what was found in each type.
+    """The hits of which the page is chosen, of what was found in each type.
 
     :param depth: of the lists
     :returns: None where the lists have to be longer to tell
@@ -47,13 +47,11 @@ def merged(found: Sequence[Found], wanted: Wanted, depth: int) -> list[Hit] | No
         hits = [replace(hit, dense=hit.score) for hit in dense]
         hits += [replace(hit, sparse=hit.score) for hit in sparse]
     of_documents = list(_first_of_each(hits, wanted.per_document))
-    good = [
-        hit for hit in of_documents if wanted.min_score is None or hit.score >= wanted.min_score
-    ]
+    good = [hit for hit in of_documents if wanted.least is None or hit.score >= wanted.least]
     is_cut = depth in (len(dense), len(sparse)) and depth < DEEPEST
     if is_cut and len(of_documents) < wanted.end and len(good) == len(of_documents):
         return None
-    return good[wanted.offset : wanted.end]
+    return good[: wanted.reach]
 
 
 def _first_of_each(hits: Iterable[Hit], most: int | None) -> Iterator[Hit]:

@@ -1,6 +1,7 @@
 """A search returns these: a chunk, and its place and surroundings in its document."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,16 @@ class Hit:
     """When the document was published, as it says itself: RFC 3339, in UTC."""
     updated_at: str | None = None
     """When it was changed, in the same way."""
+
+
+def metadata_of(hit: Hit) -> dict[str, Any]:
+    """The fields of a hit that have a value, but its text and its id: for other libraries."""
+    fields = asdict(hit)
+    return {
+        name: value
+        for name, value in fields.items()
+        if value is not None and name not in ("content", "id")
+    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,12 @@ class Options(TypedDict, total=False):
     """Leave out hits of a lower `Hit.score`, which means another thing in each mode."""
     per_document: int | None
     """Hits of one document at most [any number]."""
+    diversity: float | None
+    """From 0 to 1: how much a hit loses by being like those before it [0], see `diverse`."""
+    rerank: bool | None
+    """Let the client's cross-encoder decide [if it has one]; `Hit.score` is its score then."""
+    candidates: int
+    """Hits of which `diversity` and `rerank` choose: offset and limit cannot reach beyond [50]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,9 +87,12 @@ class Wanted:
     only: q.Filter | None = None
     min_score: float | None = None
     per_document: int | None = None
+    diversity: float | None = None
+    rerank: bool | None = None
+    candidates: int = 50
 
     def __post_init__(self) -> None:
-        for name, least in (("limit", 1), ("offset", 0), ("per_document", 1)):
+        for name, least in (("limit", 1), ("offset", 0), ("per_document", 1), ("candidates", 1)):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"{name} must be {least} or more, not {value}")
@@ -92,6 +101,13 @@ class Wanted:
         if unknown := sorted(set(self.types) - set(DOCUMENT_TYPES)):
             known = ", ".join(DOCUMENT_TYPES)
             raise ValueError(f"unknown document type {unknown[0]!r}; known are {known}")
+        if self.diversity is not None and not 0 <= self.diversity <= 1:
+            raise ValueError(f"diversity must be from 0 to 1, not {self.diversity}")
+        if self._chooses and self.end > self.candidates:
+            raise ValueError(
+                f"offset + limit is {self.end}, and diversity and re-ranking choose of "
+                f"{self.candidates} candidates: raise candidates"
+            )
         for name in _MOMENTS:
             value = getattr(self, name)
             if value is not None and read_time(value) is None:
@@ -103,15 +119,29 @@ class Wanted:
         return self.offset + self.limit
 
     @property
+    def _chooses(self) -> bool:
+        return bool(self.rerank or self.diversity)
+
+    @property
+    def reach(self) -> int:
+        """Hits that are looked for, of which the page is chosen."""
+        return self.candidates if self._chooses else self.end
+
+    @property
+    def least(self) -> float | None:
+        """The least score of these hits."""
+        return None if self.rerank else self.min_score
+
+    @property
     def depth(self) -> int:
         """Of each list that is asked for.
 
         A chunk that is in neither of two lists of this depth is not among the best of endless ones
-        either: by one list alone, as many others score 1 / (k + end - 1) or more.
+        either: by one list alone, as many others score 1 / (k + reach - 1) or more.
         """
         if self.mode != "hybrid":
-            return self.end
-        return max(_SHALLOWEST, self.end, min(2 * self.end + 2, DEEPEST))
+            return self.reach
+        return max(_SHALLOWEST, self.reach, min(2 * self.reach + 2, DEEPEST))
 
     def filter(self, models: Sequence[str]) -> q.Filter | None:
         """The chunks that are searched.
@@ -151,5 +181,5 @@ class Wanted:
             filter=only,
             limit=depth,
             with_payload=q.PayloadSelectorInclude(include=_FIELDS),
-            score_threshold=self.min_score if self.mode != "hybrid" else None,
+            score_threshold=self.least if self.mode != "hybrid" else None,
         )

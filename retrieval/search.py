@@ -17,6 +17,7 @@ from rich.text import Text
 from connectors.qdrant import STORE_ERRORS, one_line, open_reader
 from flows.command import run_command
 from flows.embedding.embedder import Embedder
+from flows.embedding.reranker import Reranker
 from flows.logs import complain, say, say_json
 from flows.settings import Settings
 from flows.text.context import MAX_CHARACTERS, SEPARATOR
@@ -100,6 +101,8 @@ def _search(
         updated_after=options.updated_after,
         updated_before=options.updated_before,
         per_document=options.per_document,
+        diversity=options.diversity,
+        rerank=None if options.rerank else False,
     )
     return hits, client.places(hits) if options.json else []
 
@@ -111,7 +114,11 @@ def _opened() -> Iterator[RetrievalClient]:
         embedder = Embedder(
             settings.embedding_model, settings.embedding_device, settings.embedding_precision
         )
-        yield RetrievalClient(store, embedder, settings.qdrant.collections)
+        reranker = None
+        if settings.reranker_model:
+            reranker = Reranker(settings.reranker_model, settings.embedding_device)
+            reranker.load()
+        yield RetrievalClient(store, embedder, settings.qdrant.collections, reranker)
 
 
 def print_hits(console: Console, hits: Sequence[Hit], lines: int = _LINES) -> None:
@@ -191,6 +198,18 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
             f"--{what}-before", metavar="DATE", help=f"search what was {what} before this day"
         )
     parser.add_argument("--per-document", type=int, help="hits of one document at most")
+    parser.add_argument(
+        "--diversity",
+        type=float,
+        metavar="D",
+        help="from 0 to 1: how much a hit loses by being like those before it (default: 0)",
+    )
+    parser.add_argument(
+        "--no-rerank",
+        dest="rerank",
+        action="store_false",
+        help="search without the model that RERANKER_MODEL names",
+    )
     parser.add_argument("--json", action="store_true", help="print the hits as a JSON array")
     return parser.parse_args(arguments)
 

@@ -87,6 +87,8 @@ def _keys(only: q.Filter) -> Iterator[str]:
         for one in conditions if isinstance(conditions, list) else [conditions]:
             if isinstance(one, q.FieldCondition):
                 yield one.key
+            elif isinstance(one, q.Filter):
+                yield from _keys(one)
 
 
 def _within(value: int, limit: int, name: str) -> None:

@@ -238,7 +238,7 @@ def _query_request(request: q.QueryRequest) -> Any:
     return edge.QueryRequest(
         limit=request.limit or 10,
         offset=request.offset or 0,
-        query=_query(request.query, request.using),
+        query=_query(request.query, request.using, request.limit or 10),
         prefetches=prefetches,
         with_vector=request.with_vector or False,
         with_payload=_selector(request.with_payload),
@@ -251,7 +251,7 @@ def _query_request(request: q.QueryRequest) -> Any:
 def _prefetch(one: q.Prefetch) -> Any:
     return edge.Prefetch(
         limit=one.limit or 10,
-        query=_query(one.query, one.using),
+        query=_query(one.query, one.using, one.limit or 10),
         prefetches=[_prefetch(inner) for inner in _listed(one.prefetch)],
         params=_params(one.params),
         filter=_filter(one.filter),
@@ -259,11 +259,15 @@ def _prefetch(one: q.Prefetch) -> Any:
     )
 
 
-def _query(query: Any, using: str | None) -> Any:
+def _query(query: Any, using: str | None, limit: int) -> Any:
     if query is None:
         return None
     if isinstance(query, q.NearestQuery) and query.mmr is None:
         return edge.Query.Nearest(_vector(query.nearest), using=using)
+    if isinstance(query, q.NearestQuery) and query.mmr is not None:
+        diversity = 0.5 if query.mmr.diversity is None else query.mmr.diversity
+        candidates = query.mmr.candidates_limit or limit
+        return edge.Mmr(_vector(query.nearest), 1 - diversity, candidates, using)
     if isinstance(query, q.FusionQuery):
         kinds = {q.Fusion.RRF: edge.Fusion.Rrf(2), q.Fusion.DBSF: edge.Fusion.Dbsf()}
         return kinds[query.fusion]
