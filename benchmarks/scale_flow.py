@@ -14,7 +14,8 @@ from typing_extensions import override
 
 from flows.command import run_command
 from flows.embedding.embedder import Vectors
-from flows.features import ModelAndStore, assemble
+from flows.features import assemble
+from flows.model_and_store import ModelAndStore
 from flows.reconcile import main
 from flows.settings import Settings
 from models.metrics import CHUNKS_EMBEDDED

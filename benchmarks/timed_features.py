@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 
 from bytewax.dataflow import Dataflow
 
-from flows.features import ModelAndStore, assemble
+from flows.features import assemble
+from flows.model_and_store import ModelAndStore
 from flows.settings import Settings
 from models import Version
 from models.stored import Key, Stored

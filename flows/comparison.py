@@ -42,6 +42,7 @@ from flows.text.bounded import BoundedText
 from models import MAX_ORDINAL, CapturedChange, ChangeEvent, Message, Version
 from models.errors import ConfigurationError, StoreUnavailableError
 from models.identity import entry_id_of, partition_of
+from models.places import FIRST
 from models.stored import Key
 
 _MONGODB_MS: Final = 5000
@@ -67,12 +68,18 @@ class Comparison:
 
     :param types: the document types to compare
     :param embedder: instead of the model that the settings name
+    :param place: id of the place to compare with, which alone is repaired; of None, see
+        `models.places`, the store was never migrated
     :raises ConfigurationError: by each method, if a system cannot be reached, or nothing has been
         stored yet
     """
 
     def __init__(
-        self, settings: Settings, types: Sequence[str], embedder: ChunkingEmbedder | None = None
+        self,
+        settings: Settings,
+        types: Sequence[str],
+        embedder: ChunkingEmbedder | None = None,
+        place: str | None = None,
     ) -> None:
         self._settings = settings
         self._types = types
@@ -86,7 +93,8 @@ class Comparison:
             self._mongo = MongoClient[dict[str, Any]](
                 settings.mongo_uri, serverSelectionTimeoutMS=_MONGODB_MS
             )
-        self._names = settings.qdrant.collections
+        self._place = place
+        self.names = settings.qdrant.collections.at(place or FIRST)
         self._ids: dict[Key, Any] = {}
 
     def close(self) -> None:
@@ -102,15 +110,15 @@ class Comparison:
                 # Read before the scan: a repair must lose against every change made since.
                 now = self._cluster_time()
                 store = stack.enter_context(open_reader(self._settings.qdrant))
-                check_owner(lambda request: request(store), self._names, self._settings.owner)
+                check_owner(lambda request: request(store), self.names, self._settings.owner)
                 progress = Progress(
                     estimated_documents(self._mongo, self._settings.mongo_database, self._types),
-                    estimated_points(store, self._types, self._names),
+                    estimated_points(store, self._types, self.names),
                 )
             log.info("comparing %s", ", ".join(self._types))
             dataflow = build(
                 ScanSource(lambda: progress.documents(self._scanned(now))),
-                ScanSource(lambda: progress.points(scan_points(store, self._types, self._names))),
+                ScanSource(lambda: progress.points(scan_points(store, self._types, self.names))),
                 self._expect,
                 self._second_look(now),
                 submit,
@@ -143,7 +151,7 @@ class Comparison:
 
     def _points(self, keys: Collection[Key]) -> Iterator[ScannedPoint]:
         with open_reader(self._settings.qdrant) as store:
-            yield from points_of(store, keys, self._names)
+            yield from points_of(store, keys, self.names)
 
     def _repair(self, now: Timestamp, finding: Finding) -> Message | None:
         """The message of a finding, for which its document is read again; none where the document
@@ -152,9 +160,10 @@ class Comparison:
         key, version = finding.key, Version(version_of(now), MAX_ORDINAL)
         queue = self._queues[partition_of(*key, len(self._queues))]
         for change in self._again(now, [key]):
-            return ChangeEvent.from_change(change).to_message(queue)
+            return ChangeEvent.from_change(change)._replace(place=self._place).to_message(queue)
         # Nor where the scan has seen a document that cannot be found again by its `entry_id`.
         if finding.mongo_id is not None or key in self._ids:
             return None
         body = {"type": key.type, "entry_id": key.entry_id}
-        return ChangeEvent("repair", *key, version, body).to_message(queue)
+        event = ChangeEvent("repair", *key, version, body, place=self._place)
+        return event.to_message(queue)

@@ -6,29 +6,24 @@
 Run it with `python -m bytewax.run flows.features`.
 """
 
-import logging
 import threading
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 from bytewax.inputs import Source
 
-from connectors.qdrant import QdrantStore, open_patiently
 from connectors.rabbitmq import (
     RabbitMQPublisher,
     RabbitMQSource,
     dead_letter_queue,
-    queue_names,
     topology,
 )
-from flows.embedding.embedder import ChunkingEmbedder, Embedder, lazily
-from flows.embedding.precision import names_of_the_model
 from flows.finishing import finishing, in_turn
 from flows.lifecycle import StopSignal, collect_rarely, drain_on_signals, one_line_errors
+from flows.model_and_store import ModelAndStore
 from flows.operators.attempt import attempt, bury
-from flows.operators.index import Indexer, IndexStep
+from flows.operators.index import IndexStep
 from flows.operators.index import index as index_step
 from flows.operators.prepare import (
     Cleaner,
@@ -40,19 +35,11 @@ from flows.operators.prepare import (
     undecodable,
 )
 from flows.operators.publish import Messages, publish
-from flows.operators.write import Indexed
 from flows.recovery import check_recovery
 from flows.settings import Settings
-from flows.text.bounded import BoundedText
 from flows.text.chunk import Splitter
 from flows.text.clean import clean_texts
-from models import DOCUMENT_TYPES, DeadLetter, Delivery
-from models.metrics import totals
-from models.prepared import Prepared
-
-log = logging.getLogger("flows")
-
-PRUNE_EVERY_S = 3600.0
+from models import Delivery
 
 
 def features(
@@ -94,78 +81,6 @@ def build(
     flow = Dataflow("features")
     features(flow, deliveries, chunker, indexer, queue, dead_letters, cleaner)
     return flow
-
-
-class ModelAndStore:
-    """Model and store of one process, opened when the flow starts and not when it is built.
-
-    :param settings: names model and store
-    :param embedder: instead of the model that the settings name
-    :param text: instead of the usual bound on the work on texts
-    """
-
-    def __init__(
-        self,
-        settings: Settings,
-        embedder: ChunkingEmbedder | None = None,
-        text: BoundedText | None = None,
-    ) -> None:
-        self._settings = settings
-        self._opened: QdrantStore | None = None
-        self.embedder = embedder or Embedder(
-            settings.embedding_model, settings.embedding_device, settings.embedding_precision
-        )
-        self.text = text or BoundedText(lambda: (self.embedder.tokenizer, self.embedder.max_tokens))
-        self.indexer = lazily(self._indexer)
-        self.store = lazily(self._open)
-        self._prune_at = 0.0
-
-    def _open(self) -> QdrantStore:
-        settings = self._settings
-        client = open_patiently(settings.qdrant)
-        store = self._opened = QdrantStore(client, DOCUMENT_TYPES, settings.qdrant.collections)
-        store.claim(settings.owner)
-        store.ensure_collections(self.embedder.dimension)
-        _say_what_searches_miss(store.chunks_by_model(), self.embedder.name)
-        return store
-
-    def _indexer(self) -> Indexer:
-        queues = queue_names(self._settings.queue, self._settings.partitions)
-        return Indexer(self.store(), self.embedder, queues=queues)
-
-    def load(self) -> None:
-        """Load the model and open the store, before the first message is consumed: a process that
-        dies of either counts no delivery.
-        """
-        self.text.load()
-        self.indexer()
-
-    def __call__(self, batch: list[Prepared]) -> list[Indexed | DeadLetter]:
-        """Index a batch; now and then, forget old tombstones before it."""
-        if time.monotonic() > self._prune_at:
-            self._prune_at = time.monotonic() + PRUNE_EVERY_S
-            age = self._settings.tombstone_retention_days * 86400
-            self.store().prune_tombstones(time.time() - age)
-        return self.indexer()(batch)
-
-    def close(self) -> None:
-        """Close the store, if it was opened, and end the processes that work on texts."""
-        self.text.close()
-        if self._opened is not None:
-            self._opened.close()
-            log.info("chunks: %s", totals())
-
-
-def _say_what_searches_miss(chunks: Mapping[str, int], model: str) -> None:
-    searched = names_of_the_model(model)
-    other = {name: count for name, count in chunks.items() if name not in searched}
-    if other:
-        listed = ", ".join(f"{count:,} by {name}" for name, count in sorted(other.items()))
-        log.warning(
-            "%s of %s chunks were embedded by another model than %s (%s): searches do not find "
-            "them until make reconcile has embedded them again, or EMBEDDING_MODEL is set back",
-            f"{sum(other.values()):,}", f"{sum(chunks.values()):,}", model, listed,
-        )  # fmt: skip
 
 
 def source(

@@ -12,6 +12,7 @@ from flows import cdc
 from flows import features as features_flow
 from flows.finishing import finishing, in_turn
 from flows.lifecycle import StopSignal, collect_rarely, drain_on_signals, one_line_errors
+from flows.model_and_store import ModelAndStore
 from flows.operators.index import IndexStep
 from flows.operators.prepare import Cleaner
 from flows.operators.publish import Messages
@@ -39,7 +40,7 @@ def build(
     return flow
 
 
-def assemble(settings: Settings, model_and_store: features_flow.ModelAndStore) -> Dataflow:
+def assemble(settings: Settings, model_and_store: ModelAndStore) -> Dataflow:
     """The dataflow from the real servers to a model and a store; a signal ends it."""
     collect_rarely()
     stopping = StopSignal()
@@ -71,4 +72,4 @@ def flow() -> Dataflow:
     with one_line_errors():
         settings = Settings.from_env()
         settings.configure_logging()
-        return assemble(settings, features_flow.ModelAndStore(settings))
+        return assemble(settings, ModelAndStore(settings))

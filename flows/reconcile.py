@@ -16,19 +16,29 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Final
 
-from connectors.qdrant import STORE_ERRORS, QdrantStore, one_line, open_client
+from connectors.qdrant import (
+    STORE_ERRORS,
+    Collections,
+    QdrantStore,
+    one_line,
+    open_client,
+    open_reader,
+    read_places,
+)
 from connectors.rabbitmq import RabbitMQConnection, RabbitMQPublisher, queue_names, topology
 from flows.command import run_command
 from flows.comparison import Comparison
 from flows.embedding.embedder import ChunkingEmbedder
 from flows.logs import say
+from flows.places import EmbedderOf, embedders, setting_of
 from flows.reconciliation import NAMELESS, Report
 from flows.settings import Settings
 from models import DOCUMENT_TYPES, Message
-from models.errors import ConfigurationError, StoreTooOldError
+from models.errors import ConfigurationError, StoreTooOldError, StoreUnavailableError
+from models.places import Places
 
 VERIFY_S: Final = 60.0
 """How long repairs are waited for."""
@@ -38,25 +48,54 @@ _NOTICED_S: Final = 2.0
 """After this a flow has noticed that chunks can have sparse vectors."""
 
 
-def main(arguments: Sequence[str] | None = None, embedder: ChunkingEmbedder | None = None) -> int:
-    """Reconcile; the exit code.
+def main(
+    arguments: Sequence[str] | None = None,
+    embedder: ChunkingEmbedder | None = None,
+    embedder_of: EmbedderOf | None = None,
+) -> int:
+    """Reconcile each place of the store that is filled; of a store that is not migrated, there is
+    one. The exit code.
 
     :param embedder: instead of the model that the settings name
+    :param embedder_of: instead of the models that a migration names
     :raises ConfigurationError: a system cannot be reached, or nothing has been stored yet
     """
     options = _options(arguments)
     settings = Settings.from_env()
     settings.configure_logging()
     types = options.type or tuple(DOCUMENT_TYPES)
-    with closing(Comparison(settings, types, embedder)) as comparison:
+    places = _places(settings)
+    if places is None:
+        return _reconcile(settings, options, Comparison(settings, types, embedder))
+    models = embedder_of or embedders(settings)
+    codes = []
+    for place in places.written:
+        if place.state == "filling":  # python -m flows.migrate start sees to it
+            continue
+        say(f"{place.model}:")
+        model = models(setting_of(place, settings))
+        codes.append(_reconcile(settings, options, Comparison(settings, types, model, place.id)))
+    return max(codes)
+
+
+def _places(settings: Settings) -> Places | None:
+    """The places of the store, where it was migrated; what hinders this is told by what follows."""
+    with suppress(StoreUnavailableError, *STORE_ERRORS), open_reader(settings.qdrant) as client:
+        return read_places(client, settings.qdrant.collections)
+    return None
+
+
+def _reconcile(settings: Settings, options: argparse.Namespace, comparison: Comparison) -> int:
+    types = options.type or tuple(DOCUMENT_TYPES)
+    with closing(comparison):
         if options.report_only or not settings.reconcile_repair:
             report = comparison.look(_ignore)
             _say(report)
             if report.findings:
                 say("nothing was repaired, since only a report was wanted")
             return 0
-        report = _compare_and_repair(settings, comparison)
-        _mend_store(settings, types)
+        report = compare_and_repair(settings, comparison)
+        _mend_store(settings, types, comparison.names)
         return 0 if _repaired(settings, comparison, report) else 1
 
 
@@ -71,10 +110,10 @@ def _repaired(settings: Settings, comparison: Comparison, report: Report) -> boo
         count = len(report.findings)
         say(f"{count} repairs wait in the queue: they are applied once features runs")
         return True
-    return _verified(comparison, report)
+    return is_repaired(comparison, report)
 
 
-def _compare_and_repair(settings: Settings, comparison: Comparison) -> Report:
+def compare_and_repair(settings: Settings, comparison: Comparison) -> Report:
     """Say what differs, and return when the broker has confirmed a repair for all of it."""
     publisher = RabbitMQPublisher(settings.rabbitmq, topology(settings.queue, settings.partitions))
 
@@ -89,7 +128,7 @@ def _compare_and_repair(settings: Settings, comparison: Comparison) -> Report:
     return report
 
 
-def _verified(comparison: Comparison, report: Report) -> bool:
+def is_repaired(comparison: Comparison, report: Report) -> bool:
     """Look again until nothing of what was found is wrong any more."""
     found = {finding.key for finding in report.findings}
     deadline = time.monotonic() + VERIFY_S
@@ -114,10 +153,10 @@ def _is_consumed(settings: Settings) -> bool:
         )
 
 
-def _mend_store(settings: Settings, types: Sequence[str]) -> None:
+def _mend_store(settings: Settings, types: Sequence[str], names: Collections) -> None:
     """Forget old tombstones, and add sparse vectors."""
     with closing(open_client(settings.qdrant)) as client:
-        store = QdrantStore(client, DOCUMENT_TYPES, settings.qdrant.collections)
+        store = QdrantStore(client, DOCUMENT_TYPES, names)
         before = time.time() - settings.tombstone_retention_days * 86400
         if pruned := store.prune_tombstones(before):
             say(f"{pruned} tombstones pruned")

@@ -16,7 +16,7 @@ from typing import Any
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
 
-from connectors.qdrant import QdrantStore, open_reader
+from connectors.qdrant import STORE_ERRORS, QdrantStore, one_line, open_reader, searched_collections
 from connectors.rabbitmq import RabbitMQConnection, dead_letter_queue, queue_names, topology
 from flows.command import run_command, without_options
 from flows.logs import say
@@ -92,7 +92,11 @@ def _open_store(settings: Settings, stack: ExitStack) -> QdrantStore | None:
         client = stack.enter_context(open_reader(settings.qdrant))
     except StoreUnavailableError:
         return None
-    store = QdrantStore(client, DOCUMENT_TYPES, settings.qdrant.collections)
+    try:
+        names = searched_collections(client, settings.qdrant.collections)
+    except STORE_ERRORS as error:
+        raise ConfigurationError(f"Qdrant cannot be read: {one_line(error)}") from error
+    store = QdrantStore(client, DOCUMENT_TYPES, names)
     store.check_owner(settings.owner)
     return store
 

@@ -11,6 +11,7 @@ TwinstreamError
 ├── LostHistoryError          the change stream cannot go on from here: read everything again
 ├── StoreUnavailableError     nothing to read
 ├── StoreTooOldError          a server that lacks what is asked of it
+├── PlaceGoneError            a model was removed from the store: nothing is to be written for it
 └── OtherModelError           nothing to compare a query with
 """
 
@@ -71,6 +72,10 @@ class StoreUnavailableError(TwinstreamError):
 
 class StoreTooOldError(TwinstreamError):
     """The server is of a version that cannot do this."""
+
+
+class PlaceGoneError(TwinstreamError):
+    """The collections of a model that was removed from the store."""
 
 
 class OtherModelError(TwinstreamError):

@@ -90,6 +90,8 @@ class ChangeEvent(NamedTuple):
     foreign: bool = False
     """Made by a producer that gave no version, also where a replay has added one: it proves
     nothing about MongoDB, so a failure of it takes nothing away."""
+    place: str | None = None
+    """Id of the only place that it is for, see `models.places`; None for all."""
 
     @classmethod
     def from_change(cls, change: CapturedChange) -> "ChangeEvent":
@@ -111,6 +113,8 @@ class ChangeEvent(NamedTuple):
             headers["ordinal"] = self.version.ordinal
         if self.committed_ms:
             headers["committed_ms"] = self.committed_ms
+        if self.place is not None:
+            headers["place"] = self.place
         name = f"{self.version.time}/{self.version.ordinal}/{self.type}/{self.entry_id}"
         return Message(
             queue=queue,
@@ -138,7 +142,7 @@ class ChangeEvent(NamedTuple):
         version = Version.read(headers if fenced else {"version": int(time.time()) << 32})
         if op == "drop" and not fenced:
             raise ValueError("a drop must say by its version how far back it goes")
-        committed_ms = headers.get("committed_ms", 0)
+        committed_ms, place = headers.get("committed_ms", 0), headers.get("place")
         return cls(
             op=op,
             type=_text(body, "type"),
@@ -148,6 +152,7 @@ class ChangeEvent(NamedTuple):
             fenced=fenced,
             committed_ms=int(committed_ms) if _is_integer(committed_ms) else 0,
             foreign=not fenced or headers.get("foreign") is True,
+            place=place if isinstance(place, str) else None,
         )
 
 

@@ -16,6 +16,7 @@ from connectors.qdrant import (
     Collections,
     is_missing_collection,
     is_missing_vector,
+    read_places,
 )
 from flows.embedding.embedder import TextEmbedder, Vectors
 from flows.embedding.precision import names_of_the_model
@@ -274,10 +275,21 @@ class RetrievalClient:
                 return [(type_, ask(type_))]
             except (ValueError, *STORE_ERRORS) as error:
                 if is_missing_collection(error):
+                    self._check_place()
                     return []
                 raise
 
         return dict(pair for some in self._pool.map(unless_missing, types) for pair in some)
+
+    def _check_place(self) -> None:
+        """Tell a type that was never stored from a model that was removed from the store."""
+        places = read_places(self._store, self._names)
+        if places is not None and places.lacks(self._names.place):
+            raise OtherModelError(
+                f"{self._embedder.name!r} was removed from the store, which was migrated to "
+                f"{places.searched.model!r}: search by that, or follow migrations by "
+                "retrieval.following.Searches"
+            )
 
     def _check_models(self, types: Iterable[str], names: Sequence[str]) -> None:
         """Tell "nothing like it" from "nothing comparable"."""

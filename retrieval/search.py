@@ -19,12 +19,15 @@ from flows.command import run_command
 from flows.embedding.embedder import Embedder
 from flows.embedding.reranker import Reranker
 from flows.logs import complain, say, say_json
+from flows.places import setting_of
 from flows.settings import Settings
 from flows.text.context import MAX_CHARACTERS, SEPARATOR
 from models import DOCUMENT_TYPES, Repository
 from models.errors import ConfigurationError, OtherModelError, StoreUnavailableError
+from models.places import Place as ModelPlace
 from models.shown import shown
 from retrieval.client import RetrievalClient
+from retrieval.following import Searches
 from retrieval.hits import Hit, Place
 from retrieval.options import MODES
 
@@ -47,16 +50,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not query.strip() and not sys.stdin.isatty():
         return _fail('no query: python -m retrieval.search "…", or make search q="…"')
     try:
-        with _opened() as client:
+        with _opened() as searches:
             if query.strip():
-                _answer(client, query, options)
+                _answer(searches.client(), query, options)
                 return 0
-            return _prompt(client, options)
+            return _prompt(searches, options)
     except _ERRORS as error:
         return _fail(_reason(error))
 
 
-def _prompt(client: RetrievalClient, options: argparse.Namespace) -> int:
+def _prompt(searches: Searches, options: argparse.Namespace) -> int:
     """Answer what is typed, line by line, until its end."""
     say("a query a line; an empty line or Ctrl-D ends it")
     while True:
@@ -67,7 +70,7 @@ def _prompt(client: RetrievalClient, options: argparse.Namespace) -> int:
         if not query.strip():
             return 0
         try:
-            _answer(client, _typed(query), options)
+            _answer(searches.client(), _typed(query), options)
         except _ERRORS as error:
             complain(_reason(error))
 
@@ -108,17 +111,19 @@ def _search(
 
 
 @contextmanager
-def _opened() -> Iterator[RetrievalClient]:
+def _opened() -> Iterator[Searches]:
     settings = Settings.from_env()
+
+    def embedder_of(place: ModelPlace | None) -> Embedder:
+        model = setting_of(place, settings) if place else settings.embedding_model
+        return Embedder(model, settings.embedding_device, settings.embedding_precision)
+
     with open_reader(settings.qdrant) as store:
-        embedder = Embedder(
-            settings.embedding_model, settings.embedding_device, settings.embedding_precision
-        )
         reranker = None
         if settings.reranker_model:
             reranker = Reranker(settings.reranker_model, settings.embedding_device)
             reranker.load()
-        yield RetrievalClient(store, embedder, settings.qdrant.collections, reranker)
+        yield Searches(store, embedder_of, settings.qdrant.collections, reranker)
 
 
 def print_hits(console: Console, hits: Sequence[Hit], lines: int = _LINES) -> None:

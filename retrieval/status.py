@@ -19,7 +19,14 @@ from rich.table import Table
 from rich.text import Text
 
 from connectors.mongodb import pipeline_name, reason_of
-from connectors.qdrant import STORE_ERRORS, count_by_model, one_line, open_reader
+from connectors.qdrant import (
+    STORE_ERRORS,
+    count_by_model,
+    one_line,
+    open_reader,
+    read_places,
+    searched_collections,
+)
 from connectors.rabbitmq import RabbitMQConnection, dead_letter_queue, queue_names
 from flows.command import run_command, without_options
 from flows.logs import complain
@@ -146,8 +153,8 @@ def _queues(settings: Settings, problems: list[str]) -> dict[str, str]:
 def _store(settings: Settings, problems: list[str]) -> dict[str, Counts]:
     """Documents, chunks and tombstones by type."""
     try:
-        names = settings.qdrant.collections
         with open_reader(settings.qdrant) as client:
+            names = searched_collections(client, settings.qdrant.collections)
             return {
                 _DOCUMENTS: {
                     type_: _count(client, names.cleaned(type_)) for type_ in DOCUMENT_TYPES
@@ -182,10 +189,16 @@ def _models(settings: Settings) -> str:
     """How many chunks each model has embedded; a search finds those of its own model only."""
     try:
         with open_reader(settings.qdrant) as client:
-            counts = count_by_model(client, settings.qdrant.collections, DOCUMENT_TYPES)
+            names = settings.qdrant.collections
+            places = read_places(client, names)
+            searched = names.at(places.active) if places else names
+            counts = count_by_model(client, searched, DOCUMENT_TYPES)
     except (ConfigurationError, StoreUnavailableError, *STORE_ERRORS, OSError, ValueError):
         return _UNKNOWN
-    return ", ".join(f"{model} {count:,}" for model, count in sorted(counts.items())) or _UNKNOWN
+    said = ", ".join(f"{model} {count:,}" for model, count in sorted(counts.items())) or _UNKNOWN
+    if places is None or places.other is None:
+        return said
+    return f"{said}; beside it {places.other.model}, {places.other.state}"
 
 
 def _documents(sources: Counts, stored: Mapping[str, Counts]) -> Table:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from bytewax.dataflow import Dataflow
 
 from flows.embedding.embedder import Vectors
-from flows.features import ModelAndStore, assemble
+from flows.features import assemble
+from flows.model_and_store import ModelAndStore
 from flows.settings import Settings
 from tests.hashing import HashingEmbedder
 

@@ -5,7 +5,8 @@ Run with `python -m bytewax.run tests.hashing_features`.
 
 from bytewax.dataflow import Dataflow
 
-from flows.features import ModelAndStore, assemble
+from flows.features import assemble
+from flows.model_and_store import ModelAndStore
 from flows.settings import Settings
 from tests.hashing import HashingEmbedder
 

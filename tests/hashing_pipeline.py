@@ -5,7 +5,7 @@ Run with `python -m bytewax.run tests.hashing_pipeline`.
 
 from bytewax.dataflow import Dataflow
 
-from flows.features import ModelAndStore
+from flows.model_and_store import ModelAndStore
 from flows.pipeline import assemble
 from flows.settings import Settings
 from tests.hashing import HashingEmbedder

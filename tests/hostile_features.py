@@ -4,7 +4,8 @@ takes longer for some.
 
 from bytewax.dataflow import Dataflow
 
-from flows.features import ModelAndStore, assemble
+from flows.features import assemble
+from flows.model_and_store import ModelAndStore
 from flows.settings import Settings
 from flows.text.bounded import BoundedText
 from tests.hashing import HashingEmbedder

@@ -6,7 +6,8 @@ import time
 from bytewax.dataflow import Dataflow
 from tokenizers import Tokenizer
 
-from flows.features import ModelAndStore, assemble
+from flows.features import assemble
+from flows.model_and_store import ModelAndStore
 from flows.settings import Settings
 from tests.hashing import HashingEmbedder
 

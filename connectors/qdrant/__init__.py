@@ -20,6 +20,7 @@ from connectors.qdrant.names import (
 from connectors.qdrant.owner import Owner, check_owner
 from connectors.qdrant.scan import ScannedPoint, estimated_points, points_of, scan_points
 from connectors.qdrant.scroll import scroll
+from connectors.qdrant.statement import Statement, read_places, searched_collections
 from connectors.qdrant.store import QdrantStore
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "QdrantSettings",
     "QdrantStore",
     "ScannedPoint",
+    "Statement",
     "check_owner",
     "cleaned",
     "count_by_model",
@@ -44,7 +46,9 @@ __all__ = [
     "open_patiently",
     "open_reader",
     "points_of",
+    "read_places",
     "scan_points",
     "scroll",
+    "searched_collections",
     "vectors_of",
 ]

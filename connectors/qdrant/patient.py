@@ -8,10 +8,18 @@ from qdrant_client import QdrantClient
 from qdrant_client import models as q
 
 from connectors.patience import Patience
-from connectors.qdrant.answers import STORE_ERRORS, explain, is_away, is_divisible, translated
+from connectors.qdrant.answers import (
+    STORE_ERRORS,
+    explain,
+    is_away,
+    is_divisible,
+    is_missing_collection,
+    one_line,
+    translated,
+)
 from connectors.qdrant.requests import MAX_POINTS, bounded, size_of_point
 from connectors.qdrant.scroll import Fields, scroll
-from models.errors import PointsGoneError
+from models.errors import PlaceGoneError, PointsGoneError
 
 T = TypeVar("T")
 X = TypeVar("X")
@@ -31,12 +39,15 @@ class PatientClient:
     Writes return when they are applied.
 
     :param client: of a server, of the embedded store or of one in memory
+    :param removed: asked where a collection is missing: whether that is meant
     :raises ContentRefusedError: by each method, for what no server takes
     :raises PointsGoneError: by each method, for updates of points that do not exist
+    :raises PlaceGoneError: by each method, where collections were removed
     """
 
-    def __init__(self, client: QdrantClient) -> None:
+    def __init__(self, client: QdrantClient, removed: Callable[[], bool] = lambda: False) -> None:
         self._client = client
+        self._removed = removed
         self._patience = Patience("Qdrant", is_away, explain=explain)
         # A caller holds it, too, where a write goes by what was read.
         self.lock = threading.RLock()
@@ -45,7 +56,12 @@ class PatientClient:
         """The answer to a request."""
 
         def once() -> T:
-            return self.attempt(request)
+            try:
+                return self.attempt(request)
+            except (ValueError, *STORE_ERRORS) as error:
+                if is_missing_collection(error) and self._removed():
+                    raise PlaceGoneError(one_line(error)) from error
+                raise
 
         try:
             return self._patience.call(once)

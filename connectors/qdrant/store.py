@@ -3,7 +3,7 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from operator import methodcaller
 from typing import Any, TypeVar
 
@@ -41,6 +41,8 @@ class QdrantStore:
     :param client: of a server, of the embedded store or of one in memory
     :param types: the document types
     :param collections: their names
+    :param removed: asked where a collection is missing: whether its place was removed
+    :raises PlaceGoneError: by each method, if it was
     """
 
     def __init__(
@@ -48,8 +50,9 @@ class QdrantStore:
         client: QdrantClient,
         types: Iterable[str],
         collections: Collections = UNPREFIXED,
+        removed: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._client = PatientClient(client)
+        self._client = PatientClient(client, removed)
         self._types = tuple(types)
         self._names = collections
         self._weighted: set[str] = set()
@@ -110,6 +113,16 @@ class QdrantStore:
                 )
                 stored[key] = Stored(max(versions), record, chunks.get(key))
         return stored
+
+    def recorded(self, keys: Collection[Key]) -> set[Key]:
+        """Those of the documents that have a record."""
+        by_id = {record_id(*key): key for key in keys}
+        ids = _grouped((key.type, id_) for id_, key in by_id.items())
+        return {
+            by_id[id_]
+            for type_, some in ids.items()
+            for id_ in self._client.payloads(self._names.cleaned(type_), some, False)
+        }
 
     def hollow(self, named: Mapping[Key, Sequence[str]]) -> set[Key]:
         """Documents of which a chunk is missing, by the ids of those that each should have."""

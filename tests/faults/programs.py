@@ -192,9 +192,10 @@ def _run(module: str) -> None:
     if module == FLOW:
         from bytewax.run import cli_main
 
-        from flows import features, pipeline
+        from flows import model_and_store, pipeline
 
-        features.PRUNE_EVERY_S = float(os.environ.get(PRUNE_S, features.PRUNE_EVERY_S))
+        every = os.environ.get(PRUNE_S, model_and_store.PRUNE_EVERY_S)
+        model_and_store.PRUNE_EVERY_S = float(every)
         cli_main(pipeline.flow(), epoch_interval=timedelta(milliseconds=100))
         return
     from flows.command import run_command

@@ -91,7 +91,7 @@ IDENTITY = [
     Mutant(
         "a-flow-claims-no-store",
         "pipelines do not touch each other",
-        "flows/features.py",
+        "flows/model_and_store.py",
         "        store.claim(settings.owner)\n",
         "",
         "tests/unit/test_deployments.py",

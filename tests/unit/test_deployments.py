@@ -6,7 +6,7 @@ import pytest
 from qdrant_client import QdrantClient
 
 from connectors.qdrant import Collections, Owner, QdrantStore
-from flows.features import ModelAndStore
+from flows.model_and_store import ModelAndStore
 from flows.operators.index import Indexer
 from flows.settings import Settings
 from models import DOCUMENT_TYPES
@@ -126,7 +126,7 @@ def test_the_features_flow_refuses_a_foreign_store_before_it_writes(
         environment = {"RABBITMQ_QUEUE_NAME": queue}
         return ModelAndStore(Settings.from_env(environment), HashingEmbedder(), InThisProcess())
 
-    monkeypatch.setattr("flows.features.open_patiently", lambda _settings: client)
+    monkeypatch.setattr("flows.model_and_store.open_patiently", lambda _settings: client)
     ours = store_of("default")
     ours.load()
     for name in ("cleaned_posts", "tombstones"):

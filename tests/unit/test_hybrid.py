@@ -220,6 +220,7 @@ class TestQueries:
     def test_several_cost_one_request_for_each_type_and_find_what_each_finds(
         self, client: QdrantClient
     ) -> None:
+        create(client, "repositories")
         watched = Watched(client)
         retrieval = RetrievalClient(watched, HashingEmbedder())  # type: ignore[arg-type]
         queries = ["ships sail", "trains", "getUserName"]

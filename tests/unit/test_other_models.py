@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from flows.features import ModelAndStore
+from flows.model_and_store import ModelAndStore
 from flows.settings import Settings
 from retrieval import status
 from tests.hashing import HashingEmbedder
