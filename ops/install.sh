@@ -3,6 +3,7 @@
 #   python  .venv with the dependencies and the dev and collect extras of pyproject.toml; where
 #           every Python is too new for Bytewax, also a CPython 3.12, by uv
 #   bench   the bench extra as well
+#   retrievers  the libraries of retrieval/langchain.py and retrieval/llamaindex.py (20 s, 120 MB)
 #   broker  RabbitMQ from the system's package manager, if the machine has none
 # Run from anywhere. Exit 0 when everything is there, else 1 with one line that says what to do.
 set -eu
@@ -167,7 +168,8 @@ for part in "$@"; do
   case $part in
     python) install_python dev,collect .venv/.installed ;;
     bench) install_python dev,bench .venv/.installed-bench ;;
+    retrievers) install_python dev,collect,langchain,llama-index .venv/.installed-retrievers ;;
     broker) install_broker ;;
-    *) die "usage: ops/install.sh [python] [bench] [broker]" ;;
+    *) die "usage: ops/install.sh [python] [bench] [retrievers] [broker]" ;;
   esac
 done

@@ -1,6 +1,6 @@
 """Retrievers of other libraries, as those libraries call them.
 
-`pip install '.[langchain,llama-index]'`, or `make bench`, brings the libraries.
+`ops/install.sh retrievers`, which .ci/run calls, brings the libraries.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ from retrieval.client import RetrievalClient
 from retrieval.hits import Hit
 from tests.unit.test_retrieval import HashingEmbedder, create, put
 
+MISSING = "an optional library is not installed: ops/install.sh retrievers brings it"
 MAY = "2024-05-01T00:00:00Z"
 
 
@@ -42,7 +43,7 @@ METADATA = {
 
 
 def test_langchain_finds_what_the_client_finds(client: RetrievalClient) -> None:
-    pytest.importorskip("langchain_core", reason="the extra langchain is not installed")
+    pytest.importorskip("langchain_core", reason=MISSING)
     from langchain_core.runnables import RunnableLambda
 
     from retrieval.langchain import TwinstreamRetriever
@@ -64,7 +65,7 @@ def test_langchain_finds_what_the_client_finds(client: RetrievalClient) -> None:
 
 
 def test_llama_index_finds_what_the_client_finds(client: RetrievalClient) -> None:
-    pytest.importorskip("llama_index.core", reason="the extra llama-index is not installed")
+    pytest.importorskip("llama_index.core", reason=MISSING)
     from llama_index.core.schema import MetadataMode
 
     from retrieval.llamaindex import TwinstreamRetriever
