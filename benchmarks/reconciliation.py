@@ -103,7 +103,7 @@ class World:
         message = ChangeEvent.from_change(_document(number)).to_message("")
         prepared = cut(clean(decode(Delivery("", message.body, message.headers))))
         assert isinstance(prepared, Upsert)
-        key, fresh = prepared.key, fresh_points(prepared.document, prepared.chunks, _MODEL)
+        key, fresh = prepared.key, fresh_points(prepared, _MODEL)
         damage = number // DAMAGED % 3 if number % DAMAGED == 0 else None
         if damage != 0:
             stored = {**fresh.record, "version": 1, "indexed_at": 1.5}

@@ -53,7 +53,7 @@ class Pipeline:
         chunker = Chunker(self.embedder.tokenizer, self.embedder.max_tokens)
         stand_in = WithoutEmbedding(self.embedder.name, self.embedder.dimension)
         documents = ((name, row) for name in DOCUMENT_TYPES for row in self.database[name].find())
-        return expected_state(documents, chunker, stand_in)
+        return expected_state(documents, chunker, stand_in, self._settings.max_chunks)
 
     def stored(self) -> State:
         """The points that are stored now; none as long as there is no store."""

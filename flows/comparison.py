@@ -88,7 +88,9 @@ class Comparison:
             settings.embedding_model, settings.embedding_device, settings.embedding_precision
         )
         self._text = BoundedText(lambda: (self._embedder.tokenizer, self._embedder.max_tokens))
-        self._expect = expect_with(lambda: self._text, self._text.clean, self._embedder.name)
+        self._expect = expect_with(
+            lambda: self._text, self._text.clean, self._embedder.name, settings.max_chunks
+        )
         with _reachable():  # the name of a cluster is looked up here
             self._mongo = MongoClient[dict[str, Any]](
                 settings.mongo_uri, serverSelectionTimeoutMS=_MONGODB_MS

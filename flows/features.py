@@ -26,6 +26,7 @@ from flows.operators.attempt import attempt, bury
 from flows.operators.index import IndexStep
 from flows.operators.index import index as index_step
 from flows.operators.prepare import (
+    MAX_CHUNKS,
     Cleaner,
     chunk,
     clean_with,
@@ -50,12 +51,13 @@ def features(
     queue: str,
     dead_letters: Messages,
     cleaner: Cleaner = clean_texts,
+    most_chunks: int = MAX_CHUNKS,
 ) -> None:
     """Add the features side to a dataflow."""
     delivered = op.input("rabbitmq_queue", flow, deliveries)
     decoded = attempt("decode", delivered, decode, undecodable)
     cleaned = attempt("clean", decoded.oks, clean_with(cleaner), dead_at("clean"), retract)
-    chunked = attempt("chunk", cleaned.oks, chunk(chunker), dead_at("chunk"), retract)
+    chunked = attempt("chunk", cleaned.oks, chunk(chunker, most_chunks), dead_at("chunk"), retract)
     indexed = index_step("embed_into_qdrant", chunked.oks, indexer)
     dead = op.merge("failed", decoded.errs, cleaned.errs, chunked.errs, indexed.errs)
     letters = op.map("dead_letters", dead, bury(dead_letter_queue(queue)))
@@ -69,6 +71,7 @@ def build(
     dead_letters: Messages,
     queue: str = "default",
     cleaner: Cleaner = clean_texts,
+    most_chunks: int = MAX_CHUNKS,
 ) -> Dataflow:
     """The features dataflow.
 
@@ -77,9 +80,10 @@ def build(
     :param indexer: reads, embeds and writes a batch
     :param dead_letters: takes them; see `flows.operators.publish`
     :param cleaner: cleans the texts of one document
+    :param most_chunks: of a document
     """
     flow = Dataflow("features")
-    features(flow, deliveries, chunker, indexer, queue, dead_letters, cleaner)
+    features(flow, deliveries, chunker, indexer, queue, dead_letters, cleaner, most_chunks)
     return flow
 
 
@@ -127,6 +131,7 @@ def assemble(settings: Settings, model_and_store: ModelAndStore) -> Dataflow:
         letters.submit,
         settings.queue,
         text.clean,
+        settings.max_chunks,
     )
 
 

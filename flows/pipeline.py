@@ -14,7 +14,7 @@ from flows.finishing import finishing, in_turn
 from flows.lifecycle import StopSignal, collect_rarely, drain_on_signals, one_line_errors
 from flows.model_and_store import ModelAndStore
 from flows.operators.index import IndexStep
-from flows.operators.prepare import Cleaner
+from flows.operators.prepare import MAX_CHUNKS, Cleaner
 from flows.operators.publish import Messages
 from flows.settings import Settings
 from flows.text.chunk import Splitter
@@ -32,11 +32,14 @@ def build(
     queue: str = "default",
     partitions: int = 1,
     cleaner: Cleaner = clean_texts,
+    most_chunks: int = MAX_CHUNKS,
 ) -> Dataflow:
     """The whole pipeline; see `flows.cdc.build` and `flows.features.build`."""
     flow = Dataflow("pipeline")
     cdc.capture(flow, changes, queue, partitions, messages)
-    features_flow.features(flow, deliveries, chunker, indexer, queue, dead_letters, cleaner)
+    features_flow.features(
+        flow, deliveries, chunker, indexer, queue, dead_letters, cleaner, most_chunks
+    )
     return flow
 
 
@@ -64,6 +67,7 @@ def assemble(settings: Settings, model_and_store: ModelAndStore) -> Dataflow:
         settings.queue,
         settings.partitions,
         text.clean,
+        settings.max_chunks,
     )
 
 

@@ -182,4 +182,9 @@ class OtherPlaces:
         store = QdrantStore(self._client, DOCUMENT_TYPES, names, lambda: self.is_removed(place.id))
         text = BoundedText(lambda: (embedder.tokenizer, embedder.max_tokens))
         queues = queue_names(self._settings.queue, self._settings.partitions)
-        return _Open(text, chunk(lambda: text), store, Indexer(store, embedder, queues))
+        return _Open(
+            text,
+            chunk(lambda: text, self._settings.max_chunks),
+            store,
+            Indexer(store, embedder, queues),
+        )

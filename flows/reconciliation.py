@@ -20,7 +20,7 @@ from typing_extensions import override
 from connectors.qdrant import ScannedPoint
 from flows.operators.attempt import attempt
 from flows.operators.judge import Expect, Expected, Finding, expected
-from flows.operators.prepare import Cleaner, chunk, clean_with, decode
+from flows.operators.prepare import MAX_CHUNKS, Cleaner, chunk, clean_with, decode
 from flows.operators.publish import Submit, publish
 from flows.operators.tally import Tally, Weighed, weigh_expected, weigh_stored
 from flows.text.chunk import Splitter
@@ -34,13 +34,16 @@ NAMELESS = "points without an entry_id"
 """Kind of points that belong to no document, and that no message can remove."""
 
 
-def expect_with(chunker: Callable[[], Splitter], cleaner: Cleaner, model: str) -> Expect:
+def expect_with(
+    chunker: Callable[[], Splitter], cleaner: Cleaner, model: str, most_chunks: int = MAX_CHUNKS
+) -> Expect:
     """The points that a fresh sync stores of a document, which raises for one that is unusable.
 
     :param cleaner: cleans the texts of one document
     :param model: name of the embedder
+    :param most_chunks: of a document
     """
-    cut, clean = chunk(chunker), clean_with(cleaner)
+    cut, clean = chunk(chunker, most_chunks), clean_with(cleaner)
 
     def expect(change: CapturedChange) -> tuple[Key, Expected]:
         message = ChangeEvent.from_change(change).to_message("")

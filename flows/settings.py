@@ -21,6 +21,7 @@ from flows.embedding.embedder import locate_model
 from flows.embedding.precision import PRECISIONS
 from flows.embedding.reranker import locate_reranker
 from flows.logs import configure_logging
+from flows.operators.prepare import MAX_CHUNKS
 from models.errors import ConfigurationError
 
 VARIABLES = (
@@ -47,6 +48,7 @@ VARIABLES = (
     "EMBEDDING_DEVICE",
     "EMBEDDING_PRECISION",
     "RERANKER_MODEL",
+    "MAX_CHUNKS_PER_DOCUMENT",
     "CDC_SNAPSHOT",
     "CDC_ON_LOST_HISTORY",
     "CDC_PROPAGATE_DROPS",
@@ -78,6 +80,7 @@ class Settings:
     embedding_device: str
     embedding_precision: str
     reranker_model: str
+    max_chunks: int
     cdc_snapshot: str
     cdc_on_lost_history: str
     cdc_propagate_drops: bool
@@ -128,6 +131,7 @@ class Settings:
             embedding_device=read.text("EMBEDDING_DEVICE", "auto"),
             embedding_precision=read.choice("EMBEDDING_PRECISION", "auto", ("auto", *PRECISIONS)),
             reranker_model=read.reranker("RERANKER_MODEL"),
+            max_chunks=read.integer("MAX_CHUNKS_PER_DOCUMENT", MAX_CHUNKS, 1, 1_000_000),
             cdc_snapshot=read.choice("CDC_SNAPSHOT", "initial", ("initial", "never", "always")),
             cdc_on_lost_history=read.choice(
                 "CDC_ON_LOST_HISTORY", "resnapshot", ("resnapshot", "fail")

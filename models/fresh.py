@@ -5,12 +5,13 @@ and reconciliation, the tests' oracle and the demo compare with them. So a field
 or to `Document.metadata()`, is written, refreshed, and missed where it is not there.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
-from models.chunks import Chunk, hash_of_chunk
+from models.chunks import hash_of_chunk
 from models.documents import Document
+from models.prepared import Upsert
 from models.stored import SUSPECT
 
 MAY_DIFFER: Final = frozenset({"version", "ordinal", "indexed_at"})
@@ -19,8 +20,11 @@ MAY_DIFFER: Final = frozenset({"version", "ordinal", "indexed_at"})
 TEXTS: Final = {"content": "chunk_hash", "cleaned_content": "text_hash"}
 """Payload fields of texts, and those that hold their hashes, by which they are compared."""
 
+COUNTED: Final = ("machine_files", "chunks_left_out")
+"""Payload fields of records that count what is stored and not searched; none of it, no field."""
+
 _OF_RECORDS: Final = frozenset(
-    {"cleaned_content", "content_hash", "text_hash", "chunk_ids", SUSPECT}
+    {"cleaned_content", "content_hash", "text_hash", "chunk_ids", *COUNTED, SUSPECT}
 )
 _OF_CHUNKS: Final = frozenset({"path", "content", "context", "chunk_hash"})
 """The part of a chunk that its record does not share. Its id is made of it."""
@@ -37,12 +41,12 @@ class FreshPoints(NamedTuple):
     """Payload by id, in the order of the document."""
 
 
-def fresh_points(document: Document, chunks: Sequence[Chunk], model: str) -> FreshPoints:
+def fresh_points(change: Upsert, model: str) -> FreshPoints:
     """The points that a fresh sync stores of a document, without vectors and what `MAY_DIFFER`.
 
-    :param chunks: of the document, in their order
     :param model: name of the embedder
     """
+    document, chunks = change.document, change.chunks
     shared = {**document.metadata(), "model": model}
     text = cleaned_content(document)
     record = {
@@ -51,6 +55,8 @@ def fresh_points(document: Document, chunks: Sequence[Chunk], model: str) -> Fre
         "content_hash": content_hash(document),
         "text_hash": text_hash(text),
         "chunk_ids": [chunk.id for chunk in chunks],
+        "machine_files": change.machine_files or None,
+        "chunks_left_out": change.chunks_left_out or None,
     }
     return FreshPoints(
         record,

@@ -8,6 +8,9 @@ CHUNKS_TRUNCATED = Counter("twinstream_chunks_truncated", "Texts longer than the
 MACHINE_FILES = Counter(
     "twinstream_machine_files", "Lock files, minified and generated files that were not embedded"
 )
+CHUNKS_LEFT_OUT = Counter(
+    "twinstream_chunks_left_out", "Chunks beyond MAX_CHUNKS_PER_DOCUMENT, which are not stored"
+)
 DOCUMENTS = Counter("twinstream_documents", "Changes handled, by outcome", ["outcome"])
 DEAD_LETTERS = Counter("twinstream_dead_letters", "Messages sent to the dead letters", ["stage"])
 FRESHNESS = Histogram(

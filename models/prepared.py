@@ -48,6 +48,10 @@ class Upsert(Change):
     document: Document
     chunks: tuple[Chunk, ...]
     """All its chunks, in their order."""
+    machine_files: int = 0
+    """Files that have no chunks, since they are for machines."""
+    chunks_left_out: int = 0
+    """Chunks that it would have, beyond the most of a document."""
 
 
 @dataclass(frozen=True, slots=True)

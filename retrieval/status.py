@@ -21,7 +21,9 @@ from rich.text import Text
 from connectors.mongodb import pipeline_name, reason_of
 from connectors.qdrant import (
     STORE_ERRORS,
+    Unsearched,
     count_by_model,
+    count_unsearched,
     one_line,
     open_reader,
     read_places,
@@ -62,10 +64,13 @@ def main() -> int:
     queues = _queues(settings, problems)
     stored = _store(settings, problems)
     models = _models(settings) if stored else _UNKNOWN
+    unsearched = _unsearched(settings) if stored else []
     console.print(_documents(sources, stored))
     console.print(_depths(queues))
     console.print(Text.assemble(("capture  ", "bold"), shown(capture)))
     console.print(Text.assemble(("models   ", "bold"), shown(models)), soft_wrap=True)
+    for line in unsearched:
+        console.print(Text.assemble(("kept out ", "bold"), line), soft_wrap=True)
     for problem in problems:
         console.print(Text(shown(problem), "red"), soft_wrap=True)
     return 1 if problems else 0
@@ -199,6 +204,32 @@ def _models(settings: Settings) -> str:
     if places is None or places.other is None:
         return said
     return f"{said}; beside it {places.other.model}, {places.other.state}"
+
+
+def _unsearched(settings: Settings) -> list[str]:
+    """A line for each kind of text that is stored and that searches do not find."""
+    try:
+        with open_reader(settings.qdrant) as client:
+            searched = searched_collections(client, settings.qdrant.collections)
+            found = count_unsearched(client, searched, DOCUMENT_TYPES)
+    except (ConfigurationError, StoreUnavailableError, *STORE_ERRORS, OSError, ValueError):
+        return []
+    return describe(found, settings.max_chunks)
+
+
+def describe(found: Unsearched, most: int) -> list[str]:
+    """The counts that are not 0, a line for each.
+
+    :param most: chunks of a document
+    """
+    lines = {
+        f"{found.machine_files:,} files for machines": found.machine_files,
+        f"{found.chunks_left_out:,} chunks of {found.cut_documents:,} documents beyond "
+        f"MAX_CHUNKS_PER_DOCUMENT, now {most:,}": found.chunks_left_out,
+        f"{found.without_sparse:,} chunks from searches by words: without a word, or of an earlier "
+        "version (make reconcile)": found.without_sparse,
+    }
+    return [line for line, count in lines.items() if count]
 
 
 def _documents(sources: Counts, stored: Mapping[str, Counts]) -> Table:

@@ -19,7 +19,7 @@ from qdrant_client import models as q
 
 from connectors.qdrant import SPARSE_NAME, UNPREFIXED, VECTOR_NAME, Collections, scroll
 from flows.embedding.embedder import TextEmbedder, Vectors
-from flows.operators.prepare import chunk, clean, decode
+from flows.operators.prepare import MAX_CHUNKS, chunk, clean, decode
 from flows.text.chunk import Chunker, Splitter
 from models import DOCUMENT_TYPES, CapturedChange, ChangeEvent, Delivery, record_id
 from models.fresh import difference, embedded_text, fresh_points
@@ -71,18 +71,22 @@ class WithoutEmbedding:
 
 
 def expected_state(
-    documents: Iterable[tuple[str, Mapping[str, Any]]], chunker: Chunker, embedder: TextEmbedder
+    documents: Iterable[tuple[str, Mapping[str, Any]]],
+    chunker: Chunker,
+    embedder: TextEmbedder,
+    most_chunks: int = MAX_CHUNKS,
 ) -> State:
     """The points that a fresh sync of `documents` stores.
 
     :param documents: (collection, document with its `_id`): the final state of MongoDB
     :param embedder: the flow's own, or `WithoutEmbedding` to leave vectors out
+    :param most_chunks: of a document
     :returns: the state; a document that the flow would send to the dead letters is not in it
     """
     with_vectors = not isinstance(embedder, WithoutEmbedding)
     points: dict[str, dict[str, Point]] = {}
-    for change in prepared(documents, chunker):
-        fresh = fresh_points(change.document, change.chunks, embedder.name)
+    for change in prepared(documents, chunker, most_chunks=most_chunks):
+        fresh = fresh_points(change, embedder.name)
         records = points.setdefault(UNPREFIXED.cleaned(change.key.type), {})
         records[record_id(*change.key)] = Point(fresh.record)
         chunks = points.setdefault(UNPREFIXED.vectors(change.key.type), {})
@@ -134,10 +138,13 @@ def compare(expected: State, stored: State, cosine: float = COSINE) -> list[str]
 
 
 def prepared(
-    documents: Iterable[tuple[str, Mapping[str, Any]]], chunker: Splitter, version: int = 0
+    documents: Iterable[tuple[str, Mapping[str, Any]]],
+    chunker: Splitter,
+    version: int = 0,
+    most_chunks: int = MAX_CHUNKS,
 ) -> Iterator[Upsert]:
     """The chunks that the steps before the index step make; none of a poison document."""
-    cut = chunk(lambda: chunker)
+    cut = chunk(lambda: chunker, most_chunks)
     for collection, document in documents:
         change = CapturedChange("snapshot", collection, version, document["_id"], document)
         message = ChangeEvent.from_change(change).to_message("")

@@ -3,7 +3,7 @@
 No package registry has the server; its engine and its gRPC services are those of
 `connectors.qdrant.embedded`. Added here: strict mode, in which a filter on a field without an index
 is refused, limits set by `update_collection(strict_mode_config=...)`, and TLS. Which fields were
-filtered is noted in `<data>/filtered/<collection>/`.
+filtered or counted by is noted in `<data>/filtered/<collection>/`.
 
     python -m tests.qdrant_server --data FOLDER --port PORT
 """
@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -60,23 +60,31 @@ class StrictServices(Services):
             _within(request.limit, strict.max_query_limit, "limit")
         return super().Scroll(request, context)
 
+    def Facet(self, request: Any, context: Any) -> Any:
+        collection = self.named(request.collection_name)
+        self._use(collection, [request.key])
+        return super().Facet(request, context)
+
     def filter_of(self, collection: Collection, request: Any) -> q.Filter | None:
         """Refuse a filter on a field without an index; remember the others."""
         only = super().filter_of(collection, request)
         if only is not None:
-            [name] = (name for name, one in self._collections.items() if one is collection)
-            indexed = collection.indexes()
-            for key in _keys(only):
-                if key not in indexed:
-                    raise Denied(
-                        grpc.StatusCode.INVALID_ARGUMENT,
-                        f'Bad request: Index required but not found for "{key}" of one of '
-                        "the following types: [keyword]. Help: Create an index for this key or "
-                        "use a different filter.",
-                    )
-                (self._filtered / name).mkdir(parents=True, exist_ok=True)
-                (self._filtered / name / key).touch()
+            self._use(collection, _keys(only))
         return only
+
+    def _use(self, collection: Collection, keys: Iterable[str]) -> None:
+        [name] = (name for name, one in self._collections.items() if one is collection)
+        indexed = collection.indexes()
+        for key in keys:
+            if key not in indexed:
+                raise Denied(
+                    grpc.StatusCode.INVALID_ARGUMENT,
+                    f'Bad request: Index required but not found for "{key}" of one of '
+                    "the following types: [keyword]. Help: Create an index for this key or "
+                    "use a different filter.",
+                )
+            (self._filtered / name).mkdir(parents=True, exist_ok=True)
+            (self._filtered / name / key).touch()
 
     def _limits(self, name: str) -> Any:
         return self._strict.setdefault(name, wire.StrictModeConfig())

@@ -22,6 +22,7 @@ from connectors.qdrant.scan import ScannedPoint, estimated_points, points_of, sc
 from connectors.qdrant.scroll import scroll
 from connectors.qdrant.statement import Statement, read_places, searched_collections
 from connectors.qdrant.store import QdrantStore
+from connectors.qdrant.unsearched import Unsearched, count_unsearched
 
 __all__ = [
     "SPARSE_NAME",
@@ -35,9 +36,11 @@ __all__ = [
     "QdrantStore",
     "ScannedPoint",
     "Statement",
+    "Unsearched",
     "check_owner",
     "cleaned",
     "count_by_model",
+    "count_unsearched",
     "estimated_points",
     "is_missing_collection",
     "is_missing_vector",

@@ -20,12 +20,13 @@ from connectors.qdrant.names import VECTOR_NAME, Collections
 from connectors.qdrant.patient import Ask
 from connectors.qdrant.sparse import SPARSE_PARAMS, has_sparse
 from models.errors import ConfigurationError
+from models.fresh import COUNTED
 
 log = logging.getLogger("connectors")
 
 Indexes = Mapping[str, q.PayloadSchemaType]
 
-_RECORDS: Final[Indexes] = {}
+_RECORDS: Final[Indexes] = dict.fromkeys(COUNTED, q.PayloadSchemaType.INTEGER)
 _CHUNKS: Final[Indexes] = {
     "entry_id": q.PayloadSchemaType.KEYWORD,
     "model": q.PayloadSchemaType.KEYWORD,

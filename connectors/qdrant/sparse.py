@@ -28,7 +28,7 @@ log = logging.getLogger("connectors")
 SPARSE_PARAMS: Final = {SPARSE_NAME: q.SparseVectorParams(modifier=q.Modifier.IDF)}
 
 _NAMED: Final = q.SparseVectorNameConfig(sparse=q.SparseVectorConfig(modifier=q.Modifier.IDF))
-_LACKING: Final = q.Filter(must_not=[q.HasVectorCondition(has_vector=SPARSE_NAME)])
+LACKING: Final = q.Filter(must_not=[q.HasVectorCondition(has_vector=SPARSE_NAME)])
 
 
 def named(weights: SparseWeights) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def _fill(client: QdrantClient, collection: str) -> int:
 
 
 def _made(client: QdrantClient, collection: str) -> Iterator[q.PointVectors]:
-    for record in scroll(client, collection, _LACKING):
+    for record in scroll(client, collection, LACKING):
         if vector := named(chunk_weights(embedded_text(record.payload or {}))):
             yield q.PointVectors(id=record.id, vector=vector)
 

@@ -58,7 +58,7 @@ def expected(prepared: Prepared, change: CapturedChange, model: str) -> Expected
     """
     if not isinstance(prepared, Upsert):
         raise ValueError("the document lacks its content")
-    fresh = fresh_points(prepared.document, prepared.chunks, model)
+    fresh = fresh_points(prepared, model)
     return Expected(
         mongo_id=(change.id,),
         record=digest(fresh.record),

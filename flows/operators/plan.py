@@ -38,7 +38,7 @@ def plan(change: Upsert | Removal, stored: Stored, model: str) -> WritePlan | No
 def _upsert(
     change: Upsert, version: Version, stored: Stored, model: str
 ) -> UpsertPlan | RefreshPlan:
-    fresh = fresh_points(change.document, change.chunks, model)
+    fresh = fresh_points(change, model)
     record = stored.record or {}
     have = stored.chunks
     if have is None:

@@ -4,8 +4,10 @@ Each takes and returns one item and raises on a poison document; `attempt` turns
 dead letter.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Final
 
 from flows.text.chunk import Splitter
 from flows.text.clean import clean_texts
@@ -14,7 +16,7 @@ from flows.text.machine import is_machine_made
 from flows.text.notebook import notebook_text
 from models import DOCUMENT_TYPES, ChangeEvent, DeadLetter, Delivery, Section
 from models.chunks import Piece, name_chunks
-from models.metrics import MACHINE_FILES
+from models.metrics import CHUNKS_LEFT_OUT, MACHINE_FILES
 from models.prepared import (
     Change,
     Cleaned,
@@ -26,6 +28,11 @@ from models.prepared import (
     Removal,
     Upsert,
 )
+
+MAX_CHUNKS: Final = 20_000
+"""Of a document; the usual ones of the largest messages, of 16 MiB, have fewer."""
+
+log = logging.getLogger("flows")
 
 
 def decode(delivery: Delivery) -> DecodedChange:
@@ -87,11 +94,14 @@ clean = clean_with(clean_texts)
 """The clean step, in this process."""
 
 
-def chunk(chunker: Callable[[], Splitter]) -> Callable[[CleanedChange], Prepared]:
+def chunk(
+    chunker: Callable[[], Splitter], most: int = MAX_CHUNKS
+) -> Callable[[CleanedChange], Prepared]:
     """The chunk step with the chunker of a model. Files that are for machines have no chunks.
 
     :param chunker: called when the first document arrives, so that building a dataflow loads
         nothing
+    :param most: chunks of a document; of one that has more, the first ones are kept
     """
 
     def step(change: CleanedChange) -> Prepared:
@@ -99,7 +109,8 @@ def chunk(chunker: Callable[[], Splitter]) -> Callable[[CleanedChange], Prepared
             return change
         document = change.document
         sections = [s for s in document.sections if not _is_for_machines(s)]
-        MACHINE_FILES.inc(len(document.sections) - len(sections))
+        machine_files = len(document.sections) - len(sections)
+        MACHINE_FILES.inc(machine_files)
         cuts = chunker().split_all([(section.text, section.code) for section in sections])
         pieces = (
             Piece(section.path, section.text[span.start : span.end], context)
@@ -111,7 +122,16 @@ def chunk(chunker: Callable[[], Splitter]) -> Callable[[CleanedChange], Prepared
             )
         )
         chunks = name_chunks(document.type, document.entry_id, pieces)
-        return Upsert(change.delivery, change.event, document, chunks)
+        left_out = max(0, len(chunks) - most)
+        if left_out:
+            CHUNKS_LEFT_OUT.inc(left_out)
+            log.warning(
+                "%s %r: only the first %d of %d chunks are searched, by MAX_CHUNKS_PER_DOCUMENT",
+                *change.key, most, len(chunks),
+            )  # fmt: skip
+        return Upsert(
+            change.delivery, change.event, document, chunks[:most], machine_files, left_out
+        )
 
     return step
 

@@ -12,13 +12,21 @@ import pytest
 from qdrant_client import QdrantClient
 from qdrant_client import models as q
 
-from connectors.qdrant import QdrantStore, open_client, vectors_of
+from connectors.qdrant import (
+    Collections,
+    QdrantStore,
+    Unsearched,
+    count_unsearched,
+    open_client,
+    vectors_of,
+)
 from connectors.qdrant.sparse import named
 from models import DOCUMENT_TYPES
 from models.sparse import chunk_weights
 from retrieval.client import RetrievalClient
 from retrieval.options import MODES
 from tests.qdrant_server import QdrantServer
+from tests.unit.test_machine_files import World
 from tests.unit.test_retrieval import DIMENSION, HashingEmbedder
 
 TEXT = "ships sail on the sea"
@@ -26,18 +34,20 @@ DAYS = ("2024-05-01", "2024-05-02", "2024-05-03")
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QdrantClient]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QdrantServer]:
     folder: Path = tmp_path_factory.mktemp("filters")
     with QdrantServer(folder / "qdrant") as server:
-        store = open_client(server.settings)
-        QdrantStore(store, DOCUMENT_TYPES).ensure_collections(DIMENSION)
-        store.update_collection(
-            vectors_of("posts"), strict_mode_config=q.StrictModeConfig(enabled=True)
-        )
-        for type_ in DOCUMENT_TYPES:
-            store.upsert(vectors_of(type_), [point(type_, number) for number in range(6)])
-        yield store
-        store.close()
+        yield server
+
+
+@pytest.fixture(scope="module")
+def store(server: QdrantServer) -> Iterator[QdrantClient]:
+    store = open_client(server.settings)
+    QdrantStore(store, DOCUMENT_TYPES).ensure_collections(DIMENSION)
+    for type_ in DOCUMENT_TYPES:
+        store.upsert(vectors_of(type_), [point(type_, number) for number in range(6)])
+    yield store
+    store.close()
 
 
 def point(type_: str, number: int) -> q.PointStruct:
@@ -142,3 +152,25 @@ def test_a_filter_on_a_field_without_an_index_is_refused(store: QdrantClient) ->
     only = q.Filter(must=[q.FieldCondition(key="link", match=q.MatchValue(value="x"))])
     with pytest.raises(Exception, match="Index required"):
         RetrievalClient(store, HashingEmbedder()).search("ships", types=["posts"], only=only)
+
+
+def test_what_searches_do_not_find_is_counted_without_reading_it(store: QdrantClient) -> None:
+    names = Collections("counted_")
+
+    def count() -> Unsearched:
+        return count_unsearched(store, names, DOCUMENT_TYPES)
+
+    assert count() == Unsearched()
+    world = World(store, names=names)
+    assert count() == Unsearched()
+    world.write(1, a="x = 1", b="y = 2", c="z = 3", d="w = 4")
+    assert count() == Unsearched(1, 2, 1, 0)
+    # An earlier version has neither the index nor the vectors.
+    store.delete_payload_index(names.cleaned("repositories"), "machine_files")
+    store.delete_collection(names.vectors("posts"))
+    dense = {"dense": q.VectorParams(size=DIMENSION, distance=q.Distance.COSINE)}
+    store.create_collection(names.vectors("posts"), vectors_config=dense)
+    old = point("posts", 1)
+    old.vector = {"dense": [1.0] * DIMENSION}
+    store.upsert(names.vectors("posts"), [old])
+    assert count() == Unsearched(0, 2, 1, 1)

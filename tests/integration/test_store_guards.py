@@ -154,7 +154,7 @@ def test_a_store_of_an_earlier_version_gets_the_indexes_it_lacks_and_loses_the_o
             *("entry_id", "author_id", "platform", "path", "model", "link"),
             *("published_at", "updated_at"),
         }
-        assert found["cleaned_posts"] == set()
+        assert found["cleaned_posts"] == {"machine_files", "chunks_left_out"}
         assert found["tombstones"] == {"type", "deleted_at"}
 
 

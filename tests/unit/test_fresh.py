@@ -244,7 +244,7 @@ def test_a_field_that_a_type_no_longer_has_goes(world: World) -> None:
 def test_what_is_stored_is_what_a_fresh_sync_holds_and_when_it_was_written(world: World) -> None:
     world.write("insert", topic="ships")
     change = world.prepared()
-    fresh = fresh_points(change.document, change.chunks, world.embedder.name)
+    fresh = fresh_points(change, world.embedder.name)
     [record] = world.client.scroll(cleaned("talks"))[0]
     assert difference(fresh.record, record.payload or {}) == {}
     assert (record.payload or {}).keys() == fresh.record.keys() | MAY_DIFFER
@@ -264,7 +264,7 @@ def test_a_hash_is_believed_only_beside_its_own_text() -> None:
     message = ChangeEvent.from_change(change).to_message("q")
     made = chunk(CHUNKER)(clean(decode(Delivery("q", message.body, message.headers))))
     assert isinstance(made, Upsert)
-    fresh = fresh_points(made.document, made.chunks, "m")
+    fresh = fresh_points(made, "m")
     [payload] = fresh.chunks.values()
     assert without_text(payload)["chunk_hash"] == payload["chunk_hash"]
     assert without_text({**payload, "content": "y"})["chunk_hash"] is None

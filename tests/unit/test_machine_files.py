@@ -4,15 +4,34 @@ import base64
 import json
 import random
 import sysconfig
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from qdrant_client import QdrantClient
 
 from benchmarks.documents import chunker, prepare
-from flows.operators.prepare import chunk
+from connectors.qdrant import (
+    UNPREFIXED,
+    Collections,
+    QdrantStore,
+    Unsearched,
+    cleaned,
+    vectors_of,
+)
+from flows.operators.index import Indexer
+from flows.operators.prepare import MAX_CHUNKS, chunk
+from flows.operators.write import Indexed
+from flows.settings import Settings
+from flows.text.chunk import Chunker
 from flows.text.machine import LOCK_FILES, is_machine_made
 from flows.text.notebook import notebook_text
-from models.metrics import MACHINE_FILES
+from models import DOCUMENT_TYPES
+from models.metrics import CHUNKS_LEFT_OUT, MACHINE_FILES
+from retrieval.status import describe
+from retrieval.sync import compare, expected_state, prepared, stored_state
+from tests.hashing import HashingEmbedder
 
 SITE = Path(sysconfig.get_path("purelib"))
 MINIFIED = sorted(SITE.rglob("*.min.js"))
@@ -96,3 +115,95 @@ def test_files_for_machines_are_stored_and_counted_and_have_no_chunks() -> None:
     assert [piece.content for piece in upsert.chunks if piece.path == "n.ipynb"] == [CELLS]
     assert {section.path for section in upsert.document.sections} == set(content)
     assert MACHINE_FILES._value.get() == before + 1
+
+
+@pytest.fixture
+def store() -> Iterator[QdrantClient]:
+    with closing(QdrantClient(":memory:")) as client:
+        yield client
+
+
+class World:
+    """A store in memory into which repositories go that may have two chunks."""
+
+    def __init__(
+        self, client: QdrantClient, most: int = 2, names: Collections = UNPREFIXED
+    ) -> None:
+        self.most = most
+        self.client = client
+        self.embedder = HashingEmbedder()
+        self.store = QdrantStore(client, DOCUMENT_TYPES, names)
+        self.store.ensure_collections(self.embedder.dimension)
+        self.chunker = Chunker(self.embedder.tokenizer, self.embedder.max_tokens)
+
+    def write(self, version: int, **files: str) -> Indexed:
+        documents = self.documents(**files)
+        changes = prepared(documents, self.chunker, version, self.most)
+        [result] = Indexer(self.store, self.embedder)(list(changes))
+        assert isinstance(result, Indexed)
+        return result
+
+    def documents(self, **files: str) -> list[tuple[str, dict[str, object]]]:
+        content = {f"{name}.py": text for name, text in files.items()}
+        content["yarn.lock"] = "a@1:\n  b"
+        return [("repositories", {"_id": 1, "name": "r", "content": content})]
+
+    def differences(self, **files: str) -> list[str]:
+        expected = expected_state(self.documents(**files), self.chunker, self.embedder, self.most)
+        return compare(expected, stored_state(self.client, with_vectors=True))
+
+    def paths(self) -> list[str]:
+        points = self.client.scroll(vectors_of("repositories"))[0]
+        return sorted((point.payload or {})["path"] for point in points)
+
+
+def test_of_too_many_chunks_the_first_ones_are_stored_and_the_others_counted(
+    store: QdrantClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    world, before = World(store), CHUNKS_LEFT_OUT._value.get()
+    assert world.write(1, a="x = 1", b="y = 2", c="z = 3", d="w = 4").embedded == 2
+    assert world.paths() == ["a.py", "b.py"]
+    [record] = store.scroll(cleaned("repositories"))[0]
+    payload = record.payload or {}
+    assert (payload["chunks_left_out"], payload["machine_files"]) == (2, 1)
+    assert "w = 4" in payload["cleaned_content"]
+    assert CHUNKS_LEFT_OUT._value.get() == before + 2
+    assert "only the first 2 of 4 chunks are searched, by MAX_CHUNKS_PER_DOCUMENT" in caplog.text
+    assert world.differences(a="x = 1", b="y = 2", c="z = 3", d="w = 4") == []
+
+
+def test_another_cap_takes_away_or_embeds_no_more_than_what_it_is_about(
+    store: QdrantClient,
+) -> None:
+    world = World(store)
+    files = {"a": "x = 1", "b": "y = 2", "c": "z = 3", "d": "w = 4"}
+    world.write(1, **files)
+    world.most = 3
+    assert world.differences(**files) != []  # as reconcile sees it
+    result = world.write(2, **files)
+    assert (result.embedded, result.kept) == (1, 2)
+    assert world.differences(**files) == []
+    world.most = 1
+    assert world.write(3, **files).embedded == 0
+    assert world.paths() == ["a.py"]
+    world.most = 9
+    assert world.write(4, **files).embedded == 3
+    assert world.differences(**files) == []
+    [record] = store.scroll(cleaned("repositories"))[0]
+    assert (record.payload or {})["chunks_left_out"] is None
+
+
+def test_no_cap_is_met_by_a_document_of_usual_form() -> None:
+    """The largest message is 16 MiB; a chunk of prose has a thousand characters."""
+    assert Settings.from_env({}).max_chunks == MAX_CHUNKS >= 2**24 // 1000
+
+
+def test_status_has_a_line_for_each_thing_that_is_kept_out() -> None:
+    assert describe(Unsearched(), 5) == []
+    lines = describe(Unsearched(12, 3400, 2, 1), 20_000)
+    assert lines == [
+        "12 files for machines",
+        "3,400 chunks of 2 documents beyond MAX_CHUNKS_PER_DOCUMENT, now 20,000",
+        lines[-1],
+    ]
+    assert lines[-1].startswith("1 chunks from searches by words: ")

@@ -196,8 +196,7 @@ class Services(wire.PointsServicer, wire.CollectionsServicer):
         only = self.filter_of(collection, request)
         counts = collection.facet(request.key, request.limit or 10, only)
         hits = [
-            wire.FacetHit(value=wire.FacetValue(string_value=str(value)), count=count)
-            for value, count in counts.items()
+            wire.FacetHit(value=_facet_value(value), count=count) for value, count in counts.items()
         ]
         return wire.FacetResponse(hits=hits)
 
@@ -269,3 +268,9 @@ class Services(wire.PointsServicer, wire.CollectionsServicer):
             self.filter_of(collection, request)
         queries = [query_of(request) for request in requests]
         return [[scored(point) for point in found] for found in collection.query(queries)]
+
+
+def _facet_value(value: Any) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return wire.FacetValue(integer_value=value)
+    return wire.FacetValue(string_value=str(value))
