@@ -9,11 +9,16 @@ from pathlib import Path
 from models.errors import ConfigurationError
 
 
-def check_recovery(source: str, partitions: Collection[str]) -> None:
+def check_recovery(
+    source: str,
+    partitions: Collection[str],
+    named_by: str = "RABBITMQ_QUEUE_NAME and RABBITMQ_PARTITIONS do",
+) -> None:
     """Refuse a recovery directory that Bytewax would panic on.
 
     :param source: name of the step whose partitions may have changed
     :param partitions: those that it has now
+    :param named_by: what names them, and a verb
     :raises ConfigurationError: there is no recovery store at that place, or it remembers a
         partition that is gone
     """
@@ -31,7 +36,7 @@ def check_recovery(source: str, partitions: Collection[str]) -> None:
     if gone:
         raise ConfigurationError(
             f"the recovery directory {directory} remembers {', '.join(gone)}, which "
-            "RABBITMQ_QUEUE_NAME and RABBITMQ_PARTITIONS do not name any more: delete its files "
+            f"{named_by} not name any more: delete its files "
             f"and make it again with `python -m bytewax.recovery {directory} {len(files)}`; the "
             "flows keep nothing in it"
         )

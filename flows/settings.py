@@ -52,6 +52,7 @@ VARIABLES = (
     "CDC_SNAPSHOT",
     "CDC_ON_LOST_HISTORY",
     "CDC_PROPAGATE_DROPS",
+    "COLLECT_SOURCES",
     "TOMBSTONE_RETENTION_DAYS",
     "RECONCILE_REPAIR",
     "LOG_LEVEL",
@@ -84,6 +85,7 @@ class Settings:
     cdc_snapshot: str
     cdc_on_lost_history: str
     cdc_propagate_drops: bool
+    collect_sources: Path
     tombstone_retention_days: float
     reconcile_repair: bool
     log_level: str
@@ -137,6 +139,7 @@ class Settings:
                 "CDC_ON_LOST_HISTORY", "resnapshot", ("resnapshot", "fail")
             ),
             cdc_propagate_drops=read.boolean("CDC_PROPAGATE_DROPS", True),
+            collect_sources=Path(read.text("COLLECT_SOURCES", "sources.toml")),
             tombstone_retention_days=read.number("TOMBSTONE_RETENTION_DAYS", 7.0),
             reconcile_repair=read.boolean("RECONCILE_REPAIR", True),
             log_level=read.choice(
@@ -158,6 +161,11 @@ class Settings:
     def configure_logging(self) -> None:
         """Log to standard error, one line for each record."""
         configure_logging(self.log_level)
+
+
+def secrets() -> Mapping[str, str]:
+    """The environment, for the variables that `sources.toml` names in it."""
+    return os.environ
 
 
 def _warn_of_open_secrets(file: Path) -> None:

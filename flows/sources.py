@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from connectors.collect import feeds, pages
 from connectors.collect.table import Table
 from models.collected import Reader
 from models.errors import ConfigurationError
@@ -18,7 +19,10 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-KINDS: Final[Mapping[str, Callable[[Table], Reader]]] = {}
+KINDS: Final[Mapping[str, Callable[[Table], Reader]]] = {
+    "feed": feeds.parse,
+    "pages": pages.parse,
+}
 """Makes the reader of each kind of source."""
 
 _FORM: Final = 1

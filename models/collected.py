@@ -1,8 +1,10 @@
-"""What a reader of a source yields: its documents one by one, then where the reading ended."""
+"""What a reader of a source yields: its documents one by one, then where the reading ended; and
+what becomes of these in MongoDB.
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,3 +80,65 @@ class Reader(Protocol):
 def repository_key(link: str, author: str) -> str:
     """The key of a repository as the work of one author."""
     return f"{link}#{author}"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One reading of a source. Of two at the same time, the one with the higher number counts."""
+
+    source: str
+    number: int
+    mark: str = ""
+    """Of the options of the source; a state is of use only with the same ones."""
+    state: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Of the last run that was finished."""
+    succeeded: float = 0.0
+    """When that was, in seconds since 1970; 0 for never."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A reading that an error has ended: it has no `Finished`."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A document, ready to be written."""
+
+    type: str
+    id: str
+    fields: Mapping[str, Any] = field(repr=False)
+    hash: str
+
+
+Step = Run | Collected | Prepared | Present | Refused | Finished | Failed
+"""What passes through the dataflow for each source: a run, what was read, and the end of it."""
+
+
+class Fate(NamedTuple):
+    """What has become of a document."""
+
+    outcome: Literal["written", "unchanged", "elsewhere", "clash", "missing", "refused"]
+    """`elsewhere`: another source has it, which keeps it. `clash`: there is one that was not
+    collected, which is left alone. `missing`: it was written once and is gone."""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What has come of a part of a run; a later tally of the run includes the earlier ones."""
+
+    source: str
+    fetched: int = 0
+    written: int = 0
+    unchanged: int = 0
+    deleted: int = 0
+    failed: int = 0
+    reason: str = ""
+    """Of the first failure."""
+    ended: bool = False
+    """Whether nothing follows."""
+    succeeded: float = 0.0
+    """When the source was last read to its end."""

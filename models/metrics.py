@@ -1,6 +1,6 @@
-"""The counters of the features flow, on `/metrics` of the dataflow API."""
+"""The counters of the flows, on `/metrics` of the dataflow API."""
 
-from prometheus_client import REGISTRY, Counter, Histogram
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram
 
 CHUNKS_EMBEDDED = Counter("twinstream_chunks_embedded", "Chunks given to the model")
 CHUNKS_REUSED = Counter("twinstream_chunks_reused", "Stored chunks kept without embedding")
@@ -17,6 +17,17 @@ FRESHNESS = Histogram(
     "twinstream_freshness_seconds",
     "Commit in MongoDB to searchable in Qdrant",
     buckets=(0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 60, 600),
+)
+
+COLLECTED = Counter(
+    "twinstream_collected",
+    "Documents of a source: fetched, written, unchanged, deleted, failed",
+    ["source", "outcome"],
+)
+COLLECTED_AGE = Gauge(
+    "twinstream_collected_age_seconds",
+    "Since a source was last read to its end without a failure; since the start if it never was",
+    ["source"],
 )
 
 

@@ -2,12 +2,14 @@
 
 from connectors.mongodb.changes import version_of
 from connectors.mongodb.checkpoints import pipeline_name
+from connectors.mongodb.collected import CollectedStore
 from connectors.mongodb.database import MongoDatabaseConnector
 from connectors.mongodb.scan import estimated_documents, find_again, findable, scan_documents
 from connectors.mongodb.server import cluster_time, reason_of
 from connectors.mongodb.source import MongoChangeStreamSource
 
 __all__ = [
+    "CollectedStore",
     "MongoChangeStreamSource",
     "MongoDatabaseConnector",
     "cluster_time",

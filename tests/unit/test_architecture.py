@@ -17,14 +17,14 @@ from bytewax.dataflow import Dataflow
 from bytewax.testing import TestingSink, TestingSource
 from bytewax.visualize import to_json
 
-from flows import cdc, features, pipeline, reconciliation
+from flows import cdc, collect, features, pipeline, reconciliation
 from flows.operators.attempt import attempt
 from tests.processes import ROOT
 
 ARROWS = {
     "models": set[str](),
     "connectors": {"models"},
-    "connectors/collect": set[str](),
+    "connectors/collect": {"connectors", "models"},
     "connectors/mongodb": {"connectors", "models"},
     "connectors/qdrant": {"connectors", "connectors/qdrant/embedded", "models"},
     "connectors/qdrant/embedded": {"models"},
@@ -181,6 +181,7 @@ def flows() -> list[Dataflow]:
         features.build(nothing, never, lambda batch: [], never),
         pipeline.build(nothing, nothing, never, lambda batch: [], never, never),
         reconciliation.build(nothing, nothing, never, never, never, TestingSink([]), never),
+        collect.build(nothing, never, TestingSink([])),
     ]
 
 

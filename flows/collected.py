@@ -1,0 +1,119 @@
+"""What a person, and the metrics, learn of the collecting."""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Final
+
+from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
+from typing_extensions import override
+
+from flows.operators.collect import Failure
+from models.collected import Failed, Tally
+from models.metrics import COLLECTED, COLLECTED_AGE
+
+log = logging.getLogger("flows")
+
+Reported = Tally | Failure
+
+_EVERY_S: Final = 5.0
+_SHOWN: Final = 5
+"""Refused documents of one reading that get a line of their own."""
+_COUNTED: Final = ("fetched", "written", "unchanged", "deleted", "failed")
+
+
+class Report(FixedPartitionedSink[Reported, None]):
+    """Counts what has come of each source, and says so.
+
+    Parallelism: none. Delivery: at most once, since nothing is resumed.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.failed = False
+        """Whether anything could not be read or written."""
+        self._clock = clock
+        self._tallies: dict[str, Tally] = {}
+        self._began: dict[str, float] = {}
+        self._shown: dict[str, int] = {}
+        self._reasons: dict[str, str] = {}
+
+    @override
+    def list_parts(self) -> list[str]:
+        """One report."""
+        return ["report"]
+
+    @override
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> "_ReportPartition":
+        """The report."""
+        return _ReportPartition(self)
+
+    def line(self, source: str) -> str:
+        """What has come of the last reading of a source."""
+        tally = self._tallies.get(source)
+        if tally is None:
+            return f"{source}: not read"
+        counts = ", ".join(
+            f"{getattr(tally, name):,} {name}"
+            for name in _COUNTED
+            if name not in ("deleted", "failed") or getattr(tally, name)
+        )
+        return f"{source}: {counts}{f' ({tally.reason})' if tally.reason else ''}"
+
+    def take(self, reported: Reported) -> None:
+        """Count, and say what is news."""
+        if isinstance(reported, Failure):
+            self._refused(reported)
+        else:
+            self._tally(reported)
+
+    def _refused(self, failure: Failure) -> None:
+        self.failed = True
+        if isinstance(failure.step, Failed):
+            return  # the tally tells
+        shown = self._shown[failure.source] = self._shown.get(failure.source, 0) + 1
+        if shown <= _SHOWN:
+            what = failure.step.key or "a document"
+            log.warning("%s: %s: %s", failure.source, what, failure.step.reason)
+
+    def _tally(self, tally: Tally) -> None:
+        before = self._tallies.get(tally.source)
+        if before is None or before.ended:
+            before = Tally(tally.source)
+            self._began[tally.source] = self._clock()
+        for name in _COUNTED:
+            COLLECTED.labels(tally.source, name).inc(getattr(tally, name) - getattr(before, name))
+        self._tallies[tally.source] = tally
+        if tally.succeeded:
+            since = tally.succeeded
+            COLLECTED_AGE.labels(tally.source).set_function(lambda: time.time() - since)
+        self.failed = self.failed or bool(tally.failed)
+        if tally.ended:
+            self._shown.pop(tally.source, None)
+            self._say_end(tally)
+        elif self._clock() - self._began[tally.source] > _EVERY_S:
+            self._began[tally.source] = self._clock()
+            log.info("%s …", self.line(tally.source))
+
+    def _say_end(self, tally: Tally) -> None:
+        known = self._reasons.get(tally.source, "")
+        self._reasons[tally.source] = tally.reason
+        if tally.failed and tally.reason != known:
+            log.warning("%s", self.line(tally.source))
+        elif tally.written or tally.deleted or (known and not tally.failed):
+            log.info("%s", self.line(tally.source))
+        else:
+            log.debug("%s", self.line(tally.source))
+
+
+class _ReportPartition(StatefulSinkPartition[Reported, None]):
+    def __init__(self, report: Report) -> None:
+        self._report = report
+
+    @override
+    def write_batch(self, values: list[Reported]) -> None:
+        for value in values:
+            self._report.take(value)
+
+    @override
+    def snapshot(self) -> None:
+        """Nothing is kept."""
