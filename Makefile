@@ -30,7 +30,7 @@ demo: stack ## the whole pipeline on real documents, from nothing; ends by itsel
 	@$(RUN) $(PYTHON) -m examples.demo
 
 test: stack ## all tests: unit, integration (real servers), chaos (kill -9)
-	@$(RUN) $(PYTHON) -m pytest tests
+	@$(RUN) $(PYTHON) -m pytest --numprocesses 3 --dist loadfile tests
 
 test-rabbitmq4: python ## integration and chaos tests on RabbitMQ 4; as root; fetches 100 MB once
 	@$(RUN) ops/rabbitmq4.sh
