@@ -20,9 +20,9 @@ from benchmarks.place import Servers
 from benchmarks.report import Measured
 from connectors.qdrant import QdrantSettings, QdrantStore, open_client, vectors_of
 from connectors.qdrant.embedded import StoreFolder, stop
-from connectors.qdrant.embedded.collection import INDEXED_FROM
-from connectors.qdrant.embedded.description import read_description, read_wear
+from connectors.qdrant.embedded.description import read_description
 from connectors.qdrant.embedded.engine import Point, Shard
+from connectors.qdrant.embedded.wear import INDEXED_FROM, read_wear
 from flows.embedding.embedder import Embedder
 from models import DOCUMENT_TYPES, Version
 from models.fresh import embedded_text

@@ -8,8 +8,9 @@ What the file holds is the error of each write.
 import sys
 from pathlib import Path
 
-from connectors.qdrant.embedded.collection import Collection, DiskFullError
+from connectors.qdrant.embedded.collection import Collection
 from connectors.qdrant.embedded.engine import EngineError
+from connectors.qdrant.embedded.room import DiskFullError
 from connectors.qdrant.embedded.server import main
 
 FULL = "No space left on device: less than 64 MB are free on the disk of the store"

@@ -6,7 +6,9 @@ from typing import Any, Protocol, TypeVar
 
 from qdrant_client import QdrantClient
 from qdrant_client import models as q
+from qdrant_client.conversions.conversion import RestToGrpc
 
+from connectors.ahead import one_ahead
 from connectors.patience import Patience
 from connectors.qdrant.answers import (
     STORE_ERRORS,
@@ -48,6 +50,7 @@ class PatientClient:
     def __init__(self, client: QdrantClient, removed: Callable[[], bool] = lambda: False) -> None:
         self._client = client
         self._removed = removed
+        self._is_grpc = client.init_options.get("prefer_grpc", False)
         self._patience = Patience("Qdrant", is_away, explain=explain)
         # A caller holds it, too, where a write goes by what was read.
         self.lock = threading.RLock()
@@ -105,10 +108,16 @@ class PatientClient:
         for point in scroll(self._client, collection, only, fields=fields, call=call):
             yield str(point.id), dict(point.payload or {})
 
-    def upsert(self, collection: str, points: Iterable[q.PointStruct]) -> None:
-        """Write whole points."""
-        for some in bounded(points, size_of_point):
-            self._in_parts(some, lambda client, part: client.upsert(collection, part, wait=True))
+    def upsert(
+        self, collection: str, points: Iterable[q.PointStruct], *, many: bool = False
+    ) -> None:
+        """Write whole points.
+
+        :param many: more than one request's; each is made while the one before is under way
+        """
+        requests = (self._made(some) for some in bounded(points, size_of_point))
+        for request in one_ahead(requests) if many else requests:
+            self._in_parts(request, lambda client, part: client.upsert(collection, part, wait=True))
 
     def delete(self, collection: str, ids: Sequence[str]) -> None:
         """Delete points, as far as they are there."""
@@ -127,6 +136,11 @@ class PatientClient:
                 updates[start : start + MAX_POINTS],
                 lambda client, part: client.batch_update_points(collection, part, wait=True),
             )
+
+    def _made(self, points: list[q.PointStruct]) -> list[Any]:
+        if not self._is_grpc:
+            return points
+        return [RestToGrpc.convert_point_struct(point) for point in points]
 
     def _in_parts(
         self, items: Sequence[X], request: Callable[[QdrantClient, list[X]], T]

@@ -17,7 +17,7 @@ from connectors.qdrant.models_used import count_by_model
 from connectors.qdrant.names import UNPREFIXED, VECTOR_NAME, Collections
 from connectors.qdrant.owner import Owner, check_owner, claim
 from connectors.qdrant.patient import PatientClient
-from connectors.qdrant.requests import set_payload, tombstone, version_in
+from connectors.qdrant.requests import MAX_POINTS, set_payload, tombstone, version_in
 from connectors.qdrant.schema import ensure_schema
 from connectors.qdrant.sparse import add_sparse, has_sparse, named
 from models import Version, record_id
@@ -166,7 +166,7 @@ class QdrantStore:
             collection = self._names.vectors(type_)
             weighted = self._is_weighted(collection)
             points = (_chunk(*row[:2], row[2] if weighted else NO_TERMS) for row in some)
-            self._client.upsert(collection, points)
+            self._client.upsert(collection, points, many=len(some) > MAX_POINTS)
 
     def bury(self, removals: Sequence[RemovalPlan]) -> None:
         """F1: tombstones of what is removed; from here on nothing older can come back."""

@@ -25,10 +25,11 @@ from qdrant_client.conversions.conversion import RestToGrpc
 
 from connectors.qdrant import QdrantSettings, QdrantStore, open_client, open_reader, vectors_of
 from connectors.qdrant.embedded import StoreFolder, stop
-from connectors.qdrant.embedded.collection import MIN_FREE_BYTES, Collection, DiskFullError
+from connectors.qdrant.embedded.collection import Collection
 from connectors.qdrant.embedded.copying import Copy
 from connectors.qdrant.embedded.description import Layout, read_description
 from connectors.qdrant.embedded.engine import EngineError, Point, Shard
+from connectors.qdrant.embedded.room import MIN_FREE_BYTES, DiskFullError
 from connectors.qdrant.embedded.services import Services
 from connectors.qdrant.patient import PatientClient
 from models import DOCUMENT_TYPES
@@ -525,6 +526,8 @@ def test_a_failed_flush_is_done_again(
             raise EngineError("Input/output error")
 
     monkeypatch.setattr(collection._shard, "flush", flush)
+    collection.flush()  # a second in which it is written
+    assert not flushed
     with pytest.raises(EngineError):
         collection.flush()
     for _ in range(3):
@@ -532,11 +535,42 @@ def test_a_failed_flush_is_done_again(
     assert len(flushed) == 2
 
 
+def test_writes_and_searches_do_not_wait_for_a_flush_each_second(
+    collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine holds Python's lock while it flushes; the log alone makes a write last."""
+    calls: list[str] = []
+    sync, flush = collection._shard.sync, collection._shard.flush
+    monkeypatch.setattr(collection._shard, "sync", lambda: calls.append("sync") or sync())
+    monkeypatch.setattr(collection._shard, "flush", lambda: calls.append("flush") or flush())
+    for number in range(3):
+        collection.upsert([_point(number, {"dense": [1.0, 1.0]}, {})])
+        collection.flush()
+    assert calls == ["sync"] * 3
+    collection.flush()
+    collection.flush()
+    assert calls == ["sync"] * 3 + ["flush"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("_UNFLUSHED", 1), ("_LOG_BYTES", 1), ("_FLUSHED_WITHIN_S", 0.0)]
+)
+def test_what_a_start_reads_of_the_log_is_bounded(
+    collection: Collection, monkeypatch: pytest.MonkeyPatch, name: str, value: float
+) -> None:
+    monkeypatch.setattr(f"connectors.qdrant.embedded.collection.{name}", value)
+    flushed: list[None] = []
+    monkeypatch.setattr(collection._shard, "flush", lambda: flushed.append(None))
+    collection.upsert([_point(1, {"dense": [1.0, 1.0]}, {})])
+    collection.flush()
+    assert flushed
+
+
 def test_a_full_disk_refuses_a_new_collection(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     full = os.statvfs_result((4096, 4096, 0, 0, 0, 0, 0, 0, 0, 255))
-    monkeypatch.setattr("connectors.qdrant.embedded.collection.os.statvfs", lambda _: full)
+    monkeypatch.setattr("connectors.qdrant.embedded.room.os.statvfs", lambda _: full)
     with pytest.raises(DiskFullError, match="No space left on device"):
         Collection.create(tmp_path / "c", Layout({}, {}))
     assert not (tmp_path / "c").exists()
@@ -548,7 +582,7 @@ def test_no_copy_is_begun_that_would_fill_the_disk(
     """Its writers would be refused until it has failed and is removed."""
     free = MIN_FREE_BYTES // 4096 + 1
     nearly_full = os.statvfs_result((4096, 4096, 0, free, free, 0, 0, 0, 0, 255))
-    monkeypatch.setattr("connectors.qdrant.embedded.collection.os.statvfs", lambda _: nearly_full)
+    monkeypatch.setattr("connectors.qdrant.embedded.room.os.statvfs", lambda _: nearly_full)
     collection.upsert([_point(1, {"dense": [1.0, 1.0]}, {"n": 1})])
     with pytest.raises(DiskFullError, match="No space left on device"):
         collection.rewrite()
@@ -620,7 +654,6 @@ def test_the_vectors_of_a_large_collection_are_indexed_while_it_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("connectors.qdrant.embedded.collection.INDEXED_FROM", 8000)
-    monkeypatch.setattr("connectors.qdrant.embedded.collection._WHEN_CALM", (8000, 0.2))
     sizes = {"dense": q.VectorParams(size=384, distance=q.Distance.COSINE)}
     collection = Collection.create(tmp_path / "collection", Layout(sizes, {}))
     rows = np.random.default_rng(1).normal(size=(8600, 384)).astype(np.float32)
@@ -668,7 +701,6 @@ def test_vectors_that_cannot_be_indexed_are_searched_nevertheless(
     collection: Collection, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("connectors.qdrant.embedded.collection.INDEXED_FROM", 200)
-    monkeypatch.setattr("connectors.qdrant.embedded.collection._WHEN_CALM", (200, 0.2))
     monkeypatch.setattr("connectors.qdrant.embedded.index.sys.executable", "/bin/false")
     assert collection.is_worn
     assert collection.rewrite()

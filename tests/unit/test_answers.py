@@ -117,6 +117,7 @@ class FaultyClient:
 
     def __init__(self) -> None:
         self._client = QdrantClient(":memory:")
+        self.init_options = self._client.init_options
         self.faults: dict[str, list[Exception]] = {}
         self.sizes: list[int] = []
 

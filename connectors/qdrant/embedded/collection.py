@@ -12,7 +12,6 @@ names the new generation in one atomic step, so a kill leaves one or the other.
 """
 
 import logging
-import os
 import shutil
 import threading
 import time
@@ -27,33 +26,21 @@ from connectors.qdrant.embedded.copying import PAGE, Copy
 from connectors.qdrant.embedded.description import (
     DESCRIPTION,
     Layout,
-    Wear,
     read_description,
-    read_wear,
     write_description,
-    write_wear,
 )
 from connectors.qdrant.embedded.engine import EngineError, Point, Selection, Shard
+from connectors.qdrant.embedded.room import check_room, size_of
+from connectors.qdrant.embedded.wear import INDEXED_FROM, Wear, read_wear, write_wear
 
-MIN_FREE_BYTES: Final = 64 * 2**20
-"""No write begins with less room on the disk: the engine needs two segments of its log."""
-
-_SMALL: Final = 1000
-"""So few deleted points are never worth a copy."""
-INDEXED_FROM: Final = 20_000
-"""So few points are searched one by one within 3 ms; measured with 384 components."""
-_BUSY: Final = 500.0
-"""Points written in a second, on average over some ten."""
-_WHEN_CALM: Final = (INDEXED_FROM, 0.2)
-_WHEN_BUSY: Final = (5 * INDEXED_FROM, 0.5)
-"""So many points, and such a share of all, are worth a copy if they are not indexed."""
 _ROUNDS: Final = 50
 
+_UNFLUSHED: Final = 20_000
+"""Points that a start makes of the log within a second."""
+_LOG_BYTES: Final = 64 * 2**20
+_FLUSHED_WITHIN_S: Final = 30.0
+
 log = logging.getLogger("qdrant")
-
-
-class DiskFullError(Exception):
-    """There is no room for a write; nothing of it was done."""
 
 
 class Collection:
@@ -71,7 +58,8 @@ class Collection:
                 shutil.rmtree(left, ignore_errors=True)
         self._shard = Shard.load(folder / str(generation))
         self._lock = threading.RLock()
-        self._unflushed = False
+        self._unflushed: int | None = None
+        self._flushed_at = time.monotonic()
         self._written = 0
         self._pace = 0.0
         self._copy: Copy | None = None
@@ -81,7 +69,7 @@ class Collection:
     @classmethod
     def create(cls, folder: Path, layout: Layout) -> "Collection":
         """A new collection; it exists from its description on, which comes last."""
-        _check_room(folder.parent)
+        check_room(folder.parent)
         shutil.rmtree(folder, ignore_errors=True)  # half made, or half removed
         (folder / "1").mkdir(parents=True)
         Shard.create(folder / "1", *layout).close()
@@ -207,14 +195,23 @@ class Collection:
     def flush(self) -> None:
         """Bring what is new to the disk, so that a loss of power cannot undo it either.
 
-        Called once a second.
+        Called once a second. While it is written, the log alone goes there: reads and writes need
+        not wait for that, and a start makes the points of it. What a start has to do is bounded.
         """
         with self._lock:
-            self._pace, self._written = 0.9 * self._pace + 0.1 * self._written, 0
-            if self._unflushed and not self._closed:
-                self._shard.flush()
-                self._unflushed = False
-                write_wear(self._folder, self._wear)
+            written, self._written = self._written, 0
+            self._pace = 0.9 * self._pace + 0.1 * written
+            if self._unflushed is None or self._closed:
+                return
+            late = time.monotonic() - self._flushed_at > _FLUSHED_WITHIN_S
+            due = not written or late or self._unflushed >= _UNFLUSHED
+            shard = self._shard
+        with suppress(FileNotFoundError):  # another shard has taken its place
+            due = due or shard.sync() > _LOG_BYTES
+        with self._lock:
+            if due:
+                self._flush_all()
+            write_wear(self._folder, self._wear)
 
     def close(self) -> None:
         """Flush and release the folder."""
@@ -238,18 +235,12 @@ class Collection:
 
     @property
     def is_worn(self) -> bool:
-        """Whether a third of the room is that of points that are gone, or many are not indexed.
-
-        While a store is filled, it would be indexed again and again: then later, and more at once.
-        """
+        """Whether its shard is worth a copy."""
         with self._lock:
             if self._closed:
                 return False
-            size, wear = self._shard.size, self._wear
-            few, share = _WHEN_BUSY if self._pace > _BUSY else _WHEN_CALM
-            return wear.removed >= _SMALL + size // 2 or (
-                self._is_large and wear.unindexed >= max(few, share * size)
-            )
+            indexed_from = INDEXED_FROM if self.layout.vectors else None
+            return self._wear.is_worth_a_copy(self._shard.size, self._pace, indexed_from)
 
     def rewrite(self) -> bool:
         """Copy what lives into a new generation; reading and writing go on meanwhile.
@@ -279,12 +270,17 @@ class Collection:
     def _writing(self, ids: Sequence[Any]) -> Iterator[Shard]:
         with self._lock:
             self._check_room()
-            self._unflushed = True
+            self._unflushed = (self._unflushed or 0) + len(ids)
             if self._copy is not None:
                 self._copy.note(ids)
             yield self._shard
             self._wear.unindexed += len(ids)  # the engine moves what changes out of its index
             self._written += len(ids)
+
+    def _flush_all(self) -> None:
+        if not self._closed:
+            self._shard.flush()
+            self._unflushed, self._flushed_at = None, time.monotonic()
 
     def _relayout(self, layout: Layout) -> None:
         self._shard.flush()
@@ -295,12 +291,11 @@ class Collection:
     def _check_room(self, more: int = 0) -> None:
         if self._closed:
             raise EngineError("the collection is gone")
-        _check_room(self._folder, more)
+        check_room(self._folder, more)
 
     def _room_of_a_copy(self) -> int:
         """Bytes; while it is indexed, it is there twice."""
-        files = (self._folder / str(self._wear.generation)).rglob("*")
-        bytes_ = sum(512 * file.stat().st_blocks for file in files)
+        bytes_ = size_of(self._folder / str(self._wear.generation))
         return 2 * bytes_ if self._is_large else bytes_
 
     @property
@@ -355,12 +350,3 @@ class Collection:
         if lasting:
             shutil.rmtree(old_path, ignore_errors=True)
         return True
-
-
-def _check_room(folder: Path, more: int = 0) -> None:
-    disk = os.statvfs(folder)
-    need = MIN_FREE_BYTES + more
-    if disk.f_bavail * disk.f_frsize < need:
-        raise DiskFullError(
-            f"No space left on device: less than {need >> 20} MB are free on the disk of the store"
-        )

@@ -5,10 +5,10 @@ from typing import Any
 
 from qdrant_client import grpc as wire
 from qdrant_client import models as q
-from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
+from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc, value_to_json
 
 from connectors.qdrant.embedded.collection import Collection
-from connectors.qdrant.embedded.engine import Point, UnsupportedError
+from connectors.qdrant.embedded.engine import Point, SparseRow, UnsupportedError
 
 
 def description_of(collection: Collection) -> Any:
@@ -48,10 +48,15 @@ def points_of(points: Sequence[Any]) -> list[Point]:
         Point(
             GrpcToRest.convert_point_id(point.id),
             dict(_vectors(point)),
-            GrpcToRest.convert_payload(point.payload),
+            _payload(point.payload),
         )
         for point in points
     ]
+
+
+def _payload(fields: Any) -> dict[str, Any]:
+    # A shortcut for texts, which most fields are.
+    return {name: value.string_value or value_to_json(value) for name, value in fields.items()}
 
 
 def vectors_of(points: Sequence[Any]) -> list[tuple[Any, dict[str, Any]]]:
@@ -73,9 +78,8 @@ def _vectors(point: Any) -> Iterator[tuple[str, Any]]:
             yield name, list(plain) if plain else GrpcToRest.convert_vector(vector)
 
 
-def _sparse(vector: Any) -> q.SparseVector:
-    indices, values = list(vector.indices), list(vector.values)
-    return q.SparseVector.model_construct(indices=indices, values=values)
+def _sparse(vector: Any) -> SparseRow:
+    return SparseRow(list(vector.indices), list(vector.values))
 
 
 def wanted_of(request: Any) -> tuple[Any, Any]:

@@ -2,9 +2,10 @@
 
 A shard keeps points in segments (vectors, payloads, payload indexes) and each change first in a
 write-ahead log. What a kill -9 leaves is loaded again with everything that `Shard` has returned
-from; what a loss of power leaves, with everything up to the last `flush`.
+from; what a loss of power leaves, with everything up to the last `sync` or `flush`.
 """
 
+import os
 from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -27,13 +28,20 @@ class UnsupportedError(Exception):
     """A request that this store does not carry out, and a Qdrant server does."""
 
 
+class SparseRow(NamedTuple):
+    """A sparse vector of a point."""
+
+    indices: list[int]
+    values: list[float]
+
+
 class Point(NamedTuple):
     """A point of the store."""
 
     id: Any
     """int, or str of a UUID"""
     vectors: Mapping[str, Any]
-    """Floats, or a `q.SparseVector`, by the name of the vector."""
+    """Floats, or a `SparseRow`, by the name of the vector."""
     payload: Mapping[str, Any]
 
 
@@ -43,8 +51,9 @@ class Shard:
     :raises EngineError: by each method, what the engine refuses
     """
 
-    def __init__(self, shard: Any) -> None:
+    def __init__(self, shard: Any, folder: Path) -> None:
         self._shard = shard
+        self._log = folder / "wal"
 
     @classmethod
     def create(
@@ -67,12 +76,12 @@ class Shard:
         if not dense and not weighted:
             weighted = {_NO_VECTOR: edge.EdgeSparseVectorParams()}
         config = edge.EdgeConfig(vectors=dense, sparse_vectors=weighted)
-        return cls(_asked(edge.EdgeShard.create, str(folder), config))
+        return cls(_asked(edge.EdgeShard.create, str(folder), config), folder)
 
     @classmethod
     def load(cls, folder: Path) -> "Shard":
         """The shard in a folder, with what its write-ahead log still holds."""
-        return cls(_asked(edge.EdgeShard.load, str(folder)))
+        return cls(_asked(edge.EdgeShard.load, str(folder)), folder)
 
     def upsert(self, points: Iterable[Point]) -> None:
         """Write whole points."""
@@ -175,8 +184,19 @@ class Shard:
         """Index the vectors. It holds Python's lock from begin to end."""
         _asked(self._shard.optimize)
 
+    def sync(self) -> int:
+        """Bring the write-ahead log to the disk; alone of all methods, beside any other one.
+
+        :returns: bytes of the log, which a start reads again
+        :raises OSError: the disk did not take it
+        """
+        return sum(_synced(file) for file in [*self._log.iterdir(), self._log])
+
     def flush(self) -> None:
-        """Bring everything to the disk, and shorten the write-ahead log."""
+        """Bring everything to the disk, and shorten the write-ahead log.
+
+        It holds Python's lock: 0.2 s after 5,000 points.
+        """
         _asked(self._shard.flush)
 
     def close(self) -> None:
@@ -187,15 +207,26 @@ class Shard:
         _asked(self._shard.update, operation)
 
 
+def _synced(path: Path) -> int:
+    """Bring a file, or the names in a folder, to the disk; returns its bytes."""
+    try:
+        opened = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:  # a flush has removed it
+        return 0
+    try:
+        os.fsync(opened)
+        return 512 * os.fstat(opened).st_blocks
+    finally:
+        os.close(opened)
+
+
 def as_point(record: Any, names: Container[str]) -> Point:
     """A point that was read with its vectors and its payload, to be written elsewhere.
 
     :param names: of the vectors that it may have there
     """
     vectors = {
-        name: q.SparseVector(indices=row.indices, values=row.values)
-        if isinstance(row, edge.SparseVector)
-        else row
+        name: SparseRow(row.indices, row.values) if isinstance(row, edge.SparseVector) else row
         for name, row in (record.vector or {}).items()
         if name in names
     }
@@ -218,7 +249,7 @@ def _vectors(vectors: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _vector(vector: Any) -> Any:
-    if isinstance(vector, q.SparseVector):
+    if isinstance(vector, (SparseRow, q.SparseVector)):
         return edge.SparseVector(vector.indices, vector.values)
     if isinstance(vector, Sequence) and (not vector or isinstance(vector[0], (float, int))):
         return vector

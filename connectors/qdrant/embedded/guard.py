@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import grpc
 
-from connectors.qdrant.embedded.collection import DiskFullError
 from connectors.qdrant.embedded.engine import EngineError, UnsupportedError
+from connectors.qdrant.embedded.room import DiskFullError
 
 _OF_THE_DISK: Final = re.compile(r"(?i)no space left|input/output|os error|i/o error")
 
