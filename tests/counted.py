@@ -17,7 +17,7 @@ class CountedWrites:
     _READS: Final = {
         *("close", "collection_exists", "count", "create_collection", "create_payload_index"),
         *("facet", "get_collection", "get_collections", "query_points", "retrieve", "scroll"),
-        "delete_payload_index",
+        *("delete_payload_index", "init_options"),
     }
 
     def __init__(self, client: QdrantClient) -> None:

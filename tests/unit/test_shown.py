@@ -167,9 +167,7 @@ def logged() -> Iterator[io.StringIO]:
     handler.setFormatter(SafeFormatter("%(levelname)s %(name)s: %(message)s"))
     log = logging.getLogger("connectors")
     log.addHandler(handler)
-    log.propagate = False  # what pytest would show cannot all be encoded
     yield output
-    log.propagate = True
     log.removeHandler(handler)
 
 
