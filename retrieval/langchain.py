@@ -1,5 +1,6 @@
 """A retriever for LangChain; `pip install '.[langchain]'` brings what it needs."""
 
+import asyncio
 from typing import Any
 
 from langchain_core.callbacks import (
@@ -10,9 +11,8 @@ from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
 from typing_extensions import override
 
-from retrieval.aio import AsyncRetrievalClient
-from retrieval.client import RetrievalClient
 from retrieval.hits import Hit, metadata_of
+from retrieval.options import Searcher
 
 
 class TwinstreamRetriever(BaseRetriever):
@@ -25,7 +25,7 @@ class TwinstreamRetriever(BaseRetriever):
         As `RetrievalClient.search`.
     """
 
-    client: RetrievalClient
+    client: Searcher
     options: dict[str, Any] = {}  # noqa: RUF012 (pydantic copies the default of a field)
     """Of each search, see `retrieval.options.Options`."""
 
@@ -39,7 +39,7 @@ class TwinstreamRetriever(BaseRetriever):
     async def _aget_relevant_documents(
         self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun
     ) -> list[Document]:
-        hits = await AsyncRetrievalClient(self.client).search(query, **self.options)
+        hits = await asyncio.to_thread(self.client.search, query, **self.options)
         return list(map(_document, hits))
 
 

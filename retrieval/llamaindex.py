@@ -1,5 +1,6 @@
 """A retriever for LlamaIndex; `pip install '.[llama-index]'` brings what it needs."""
 
+import asyncio
 from typing import Any
 
 from llama_index.core.base.base_retriever import BaseRetriever
@@ -13,10 +14,8 @@ from llama_index.core.schema import (
 from typing_extensions import Unpack, override
 
 from models import record_id
-from retrieval.aio import AsyncRetrievalClient
-from retrieval.client import RetrievalClient
 from retrieval.hits import Hit, metadata_of
-from retrieval.options import Options
+from retrieval.options import Options, Searcher
 
 
 class TwinstreamRetriever(BaseRetriever):
@@ -30,7 +29,7 @@ class TwinstreamRetriever(BaseRetriever):
         As `RetrievalClient.search`.
     """
 
-    def __init__(self, client: RetrievalClient, **options: Unpack[Options]) -> None:
+    def __init__(self, client: Searcher, **options: Unpack[Options]) -> None:
         super().__init__()
         self._client = client
         self._options = options
@@ -41,8 +40,9 @@ class TwinstreamRetriever(BaseRetriever):
 
     @override
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        client = AsyncRetrievalClient(self._client)
-        return list(map(_node, await client.search(query_bundle.query_str, **self._options)))
+        search = self._client.search
+        hits = await asyncio.to_thread(search, query_bundle.query_str, **self._options)
+        return list(map(_node, hits))
 
 
 def _node(hit: Hit) -> NodeWithScore:

@@ -3,14 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, Final, Literal, TypedDict
+from typing import Any, Final, Literal, Protocol, TypedDict, runtime_checkable
 
 from qdrant_client import models as q
+from typing_extensions import Unpack
 
 from connectors.qdrant import SPARSE_NAME, VECTOR_NAME
 from models import DOCUMENT_TYPES
 from models.sparse import SparseWeights
 from models.timestamps import read_time
+from retrieval.hits import Hit
 
 Mode = Literal["hybrid", "dense", "sparse"]
 MODES: Final[tuple[Mode, ...]] = ("hybrid", "dense", "sparse")
@@ -63,6 +65,15 @@ class Options(TypedDict, total=False):
     """Let the client's cross-encoder decide [if it has one]; `Hit.score` is its score then."""
     candidates: int
     """Hits of which `diversity` and `rerank` choose: offset and limit cannot reach beyond [50]."""
+
+
+@runtime_checkable
+class Searcher(Protocol):
+    """A `RetrievalClient`, or `retrieval.following.Searches`, which follows a migration."""
+
+    def search(self, query: str, **options: Unpack[Options]) -> list[Hit]:
+        """See `RetrievalClient.search`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

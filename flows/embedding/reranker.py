@@ -12,6 +12,8 @@ from models.errors import UnusableModelError
 _HEAD: Final = "ForSequenceClassification"
 """Ends the name of an architecture that gives scores. On any other, the library would put a head
 of random weights."""
+_READ: Final = 2000
+"""Characters of a query: a longer one would leave no room for the text."""
 
 
 class PairScorer(Protocol):
@@ -78,7 +80,7 @@ class Reranker:
             return []
         import torch
 
-        pairs = [(query, text) for text in texts]
+        pairs = [(query[:_READ], text) for text in texts]
         with self._lock:
             torch.set_num_threads(self._threads)  # the embedder takes one for a short query
             found = self._model.predict(pairs, show_progress_bar=False)

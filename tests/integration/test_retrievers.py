@@ -12,6 +12,7 @@ from qdrant_client import QdrantClient
 
 from models import record_id
 from retrieval.client import RetrievalClient
+from retrieval.following import Searches
 from retrieval.hits import Hit
 from tests.unit.test_retrieval import HashingEmbedder, create, put
 
@@ -60,6 +61,8 @@ def test_langchain_finds_what_the_client_finds(client: RetrievalClient) -> None:
     chain = retriever | RunnableLambda(lambda some: some[0].page_content)
     assert chain.invoke("ships") == documents[0].page_content
     assert TwinstreamRetriever(client=client).options == {}
+    follows = TwinstreamRetriever(client=Searches(client._store, lambda _: HashingEmbedder()))
+    assert follows.invoke("ships")[0].id == documents[0].id
     with pytest.raises(ValueError, match="the query is empty"):
         retriever.invoke(" ")
 

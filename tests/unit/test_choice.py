@@ -115,7 +115,7 @@ def test_diversity_costs_one_request_for_each_type_and_a_bounded_number_of_vecto
     retrieval.search_many(["ships", "sail"], diversity=0.5, types=["posts"])
     assert [name for name, _ in watched.calls] == ["query_batch_points", "retrieve"]
     watched.calls.clear()
-    retrieval.search("ships", diversity=0)
+    retrieval.search("ships", diversity=0, types=["posts"])
     assert {name for name, _ in watched.calls} == {"query_batch_points"}
     assert Wanted(diversity=0.5, candidates=20).reach == 20
 

@@ -330,5 +330,32 @@ def test_a_prompt_answers_until_its_end_with_one_model(
     assert command.main([]) == 0
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["ships", "--limit", "0"], "limit must be 1 or more, not 0"),
+        (["ships", "--offset", "-1"], "offset must be 0 or more, not -1"),
+        (["ships", "--per-document", "0"], "per_document must be 1 or more, not 0"),
+        (["ships", "--published-after", "soon"], "published_after must be a date"),
+        (["ships", "--updated-before", "2024-02-30"], "updated_before must be a date"),
+        (["ships", "--diversity", "2"], "diversity must be from 0 to 1, not 2.0"),
+        (["ships", "--diversity", "1", "--offset", "50"], "raise candidates"),
+    ],
+)
+def test_the_command_refuses_what_makes_no_sense_in_one_line(
+    client: QdrantClient,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    told: str,
+) -> None:
+    monkeypatch.setattr(command, "open_reader", lambda _: nullcontext(client))
+    monkeypatch.setattr(command, "Embedder", lambda *_: Counted())
+    assert command.main(arguments) == 1
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert told in err
+
+
 def raise_end_of_file(_: object) -> str:
     raise EOFError
