@@ -12,10 +12,10 @@ from typing import Final
 from flows.text.chunk import Splitter
 from flows.text.clean import clean_texts
 from flows.text.context import contexts
-from flows.text.machine import is_machine_made
 from flows.text.notebook import notebook_text
 from models import DOCUMENT_TYPES, ChangeEvent, DeadLetter, Delivery, Section
 from models.chunks import Piece, name_chunks
+from models.machine import is_machine_made
 from models.metrics import CHUNKS_LEFT_OUT, MACHINE_FILES
 from models.prepared import (
     Change,

@@ -25,9 +25,9 @@ from flows.operators.prepare import MAX_CHUNKS, chunk
 from flows.operators.write import Indexed
 from flows.settings import Settings
 from flows.text.chunk import Chunker
-from flows.text.machine import LOCK_FILES, is_machine_made
 from flows.text.notebook import notebook_text
 from models import DOCUMENT_TYPES
+from models.machine import LOCK_FILES, is_machine_made
 from models.metrics import CHUNKS_LEFT_OUT, MACHINE_FILES
 from retrieval.status import describe
 from retrieval.sync import compare, expected_state, prepared, stored_state
