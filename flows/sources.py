@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from connectors.collect import feeds, pages
+from connectors.collect import feeds, git, json_files, linkedin, markdown, pages
 from connectors.collect.table import Table
 from models.collected import Reader
 from models.errors import ConfigurationError
@@ -22,6 +22,11 @@ else:
 KINDS: Final[Mapping[str, Callable[[Table], Reader]]] = {
     "feed": feeds.parse,
     "pages": pages.parse,
+    "git": git.parse,
+    "linkedin": linkedin.parse,
+    "jsonl": json_files.parse_jsonl,
+    "mongoexport": json_files.parse_mongoexport,
+    "markdown": markdown.parse,
 }
 """Makes the reader of each kind of source."""
 
