@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from typing import Final
+from urllib.parse import urlsplit
 
 BOT_CHECK: Final = "the site checks for bots here: take a feed or an export that it offers instead"
 LOGIN: Final = "the site asks for a login here: take a feed or an export that it offers instead"
@@ -47,11 +48,12 @@ def why_blocked(status: int, headers: Mapping[str, str], link: str, head: bytes)
         return LOGIN
     if not _is_html(headers, head):
         return ""
+    login = bool(_LOGIN_PATH.search(urlsplit(link).path))
     if status == 200 and len(_TAG.sub(b" ", head).strip()) > _SHORT and len(head) > _SHORT:
-        return LOGIN if _LOGIN_PATH.search(link) and _PASSWORD.search(head) else ""
+        return LOGIN if login and _PASSWORD.search(head) else ""
     if _CHALLENGE.search(head):
         return BOT_CHECK
-    if _LOGIN_PATH.search(link) or _LOGIN_TITLE.search(head) or _PASSWORD.search(head):
+    if login or _LOGIN_TITLE.search(head) or _PASSWORD.search(head):
         return LOGIN
     return ""
 

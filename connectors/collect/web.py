@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from types import TracebackType
 from typing import IO, Final
 from urllib.parse import quote, urljoin, urlsplit, urlunsplit
@@ -249,6 +250,7 @@ def _ascii(link: str) -> str:
     return urlunsplit((parts.scheme, place, path, query, ""))
 
 
+@cache
 def _trusted() -> ssl.SSLContext:
     """The authorities that the system trusts, and those of certifi where it has none."""
     context = ssl.create_default_context()
