@@ -16,6 +16,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from contextlib import closing
+from pathlib import Path
 from typing import Final
 
 from pymongo.errors import PyMongoError
@@ -100,6 +101,8 @@ class Migration:
 
     def start(self, model: str) -> int:
         """Open a place for a model, and fill it."""
+        if Path(model).expanduser().is_dir():  # for flows that run elsewhere
+            model = str(Path(model).expanduser().resolve())
         new = self._embedder_of(model)
         name = names_of_the_model(new.name)[0]
         places = self._statement.change(lambda known: (known or self._only()).begun(name, model))

@@ -3,7 +3,8 @@
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,14 +15,16 @@ from flows import model_and_store, places
 from flows.embedding.embedder import TextEmbedder, Vectors
 from flows.migrate import Migration
 from flows.model_and_store import ModelAndStore
-from flows.settings import Settings
+from flows.settings import VARIABLES, Settings
 from flows.text.chunk import Chunker
 from models import DOCUMENT_TYPES, DeadLetter
 from models.errors import ConfigurationError, OtherModelError
 from models.events import Receipt
 from models.places import FIRST, Place, Places
 from models.prepared import Prepared
+from retrieval import compare
 from retrieval.client import RetrievalClient
+from retrieval.compare import ndcg
 from retrieval.following import Searches
 from retrieval.sync import stored_state
 from tests.hashing import HashingEmbedder
@@ -326,3 +329,38 @@ class TestCommands:
         assert not [one.name for one in client.get_collections().collections if "-2" in one.name]
         assert migration.status() == 0
         assert "searched  hashing: 1 documents, 1 chunks" in capsys.readouterr().out
+
+
+class TestCompare:
+    def test_a_document_that_is_found_first_counts_more(self) -> None:
+        answers = frozenset("ab")
+        assert ndcg(["a", "b", "c"], answers) == 1
+        assert 0 < ndcg(["c", "a"], answers) < ndcg(["a", "c"], answers) < 1
+        assert ndcg(["c"], answers) == ndcg([], answers) == 0
+
+    def test_models_are_compared_by_the_queries_of_a_file(
+        self,
+        client: QdrantClient,
+        flow: ModelAndStore,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+        tmp_path: Path,
+    ) -> None:
+        for name in VARIABLES:
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(compare, "open_reader", lambda _: nullcontext(client))
+        flow([change("a", 1)])
+        with pytest.raises(ConfigurationError, match="one model only"):
+            compare.main([], embedder_of)
+        opened(client)
+        with pytest.raises(ConfigurationError, match="let start end first"):
+            compare.main([], embedder_of)
+        stated(client, lambda known: known.filled("2"))
+        flow([change("ships", 2), change("trains", 1, entry_id="b")])
+        (tmp_path / "queries").write_text("ships\ta\ntrains\tb\n\nplanes\n")
+        assert compare.main(["--queries", "queries"], embedder_of) == 0
+        said = capsys.readouterr().out
+        assert said.startswith("3 queries")
+        assert "nDCG@10 of hashing, which is searched: 1.000" in said
+        assert "nDCG@10 of wider: 1.000, which is +0.000" in said
