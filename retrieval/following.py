@@ -9,7 +9,7 @@ from typing import Final
 from qdrant_client import QdrantClient
 from typing_extensions import Unpack
 
-from connectors.qdrant import UNPREFIXED, Collections, read_places
+from connectors.qdrant import STORE_ERRORS, UNPREFIXED, Collections, read_places
 from flows.embedding.embedder import TextEmbedder
 from flows.embedding.reranker import PairScorer
 from models.errors import OtherModelError
@@ -59,11 +59,15 @@ class Searches:
 
         :raises OtherModelError: the model of the store cannot be used here
         """
+        client = self.client()
         try:
-            return self.client().search(query, **options)
-        except OtherModelError:
+            return client.search(query, **options)
+        except (OtherModelError, *STORE_ERRORS):
+            # Its collections may have gone amid the search.
             self._read_at = float("-inf")
-            return self.client().search(query, **options)
+            if (again := self.client()) is client:
+                raise
+            return again.search(query, **options)
 
     def client(self) -> RetrievalClient:
         """A client of the model of this moment. Take one for each search; with its hits, go on

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, nullcontext
+from contextlib import closing, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -306,6 +306,39 @@ class TestCommands:
         with pytest.raises(ConfigurationError, match="were embedded by hashing"):
             wrong.start("hashing")
         assert not client.collection_exists("models")
+
+    @pytest.mark.parametrize("step", range(8))
+    def test_start_goes_on_after_a_kill_between_any_two_of_its_writes(
+        self,
+        client: QdrantClient,
+        flow: ModelAndStore,
+        monkeypatch: pytest.MonkeyPatch,
+        step: int,
+    ) -> None:
+        flow([change("a", 1)])
+        left = [step]
+        for name in ("create_collection", "create_payload_index", "upsert"):
+            write = getattr(client, name)
+
+            def killed(*some: Any, write: Any = write, **named: Any) -> Any:
+                left[0] -= 1
+                if left[0] == 0:
+                    raise SystemExit
+                return write(*some, **named)
+
+            monkeypatch.setattr(client, name, killed)
+        monkeypatch.setattr(Migration, "_fill", lambda *_: 0)
+        migration = Migration(SETTINGS, client, embedder_of)
+        with suppress(SystemExit):
+            migration.start("wider")
+        if step:
+            flow([change("b", 2)])
+        assert migration.start("wider") == 0
+        known = Statement(client, UNPREFIXED).read()
+        assert known
+        assert [place.state for place in known.places] == ["ready", "filling"]
+        flow([change("c", 3)])
+        assert words(client) == words(client, "2") == ["c"]
 
     def test_nothing_is_switched_or_removed_without_a_migration(
         self, client: QdrantClient, flow: ModelAndStore
