@@ -32,7 +32,10 @@ def choose(
         ]
     if wanted.diversity:
         vectors = vectors_of(hit for hits in candidates for hit in hits)
-        candidates = [diverse(hits, vectors, wanted.diversity, wanted.end) for hits in candidates]
+        candidates = [
+            diverse(hits, vectors, wanted.diversity, wanted.end, wanted.candidates)
+            for hits in candidates
+        ]
     return [list(hits[wanted.offset : wanted.end]) for hits in candidates]
 
 

@@ -14,28 +14,29 @@ from retrieval.hits import Hit
 
 
 def diverse(
-    hits: Sequence[Hit], vectors: Mapping[str, Vectors], diversity: float, most: int
+    hits: Sequence[Hit], vectors: Mapping[str, Vectors], diversity: float, most: int, of: int
 ) -> list[Hit]:
     """The hits in the order in which each adds most to those before it.
 
-    A hit gains by its relevance, which falls evenly from the first of `hits` to the last whatever
-    their scores mean, and loses by its similarity to the most similar one that is chosen already.
-    The first hit stays first.
+    A hit gains by its relevance, which falls evenly from 1 for the first of `hits`, whatever their
+    scores mean, and loses by its similarity to the most similar one that is chosen already. The
+    first hit stays first.
 
     :param hits: best first
     :param vectors: of unit length, by the id of the hit; a hit without one is gone by now
-    :param diversity: from 0, the order of `hits`, to 1, where relevance counts for nothing
+    :param diversity: from 0, the order of `hits`, to 1, where both count the same
     :param most: how many to choose
+    :param of: how many `hits` could be: after so many, relevance would be 0
     """
     there = [hit for hit in hits if hit.id in vectors]
     if not there:
         return []
     rows = np.stack([vectors[hit.id] for hit in there])
-    relevance = 1 - np.arange(len(there)) / len(there)
+    relevance = 1 - np.arange(len(there)) / of
     similar = np.zeros(len(there))
     chosen: list[int] = []
     while len(chosen) < min(most, len(there)):
-        gain = (1 - diversity) * relevance - diversity * similar
+        gain = relevance - diversity * similar
         gain[chosen] = -np.inf
         chosen.append(int(gain.argmax()))
         similar = np.maximum(similar, rows @ rows[chosen[-1]])

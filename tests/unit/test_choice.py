@@ -26,35 +26,42 @@ def unit(*components: float) -> Any:
 
 
 class TestDiversity:
-    HITS = tuple(hit(number) for number in range(6))
-    # Two near copies of the first, one that is somewhat like it, and two of another subject.
-    VECTORS: ClassVar = dict(
-        zip(
-            (one.id for one in HITS),
-            [unit(1, 0, 0), unit(1, 0.05, 0), unit(1, 0, 0.05), unit(1, 1, 0), unit(0, 1, 1),
-             unit(0, 0, 1)],
-            strict=True,
-        )
-    )  # fmt: skip
+    HITS = tuple(hit(number) for number in range(20))
+    # Two near copies of the first, one that is somewhat like it, two of other subjects, and many
+    # copies of a seventh.
+    ROWS = (
+        *(unit(1, 0, 0, 0, 0), unit(1, 0.05, 0, 0, 0), unit(1, 0, 0.05, 0, 0)),
+        *(unit(1, 1, 0, 0, 0), unit(0, 1, 1, 0, 0), unit(0, 0, 0, 1, 0)),
+        *[unit(0, 0, 0, 0, 1)] * 14,
+    )
+    VECTORS: ClassVar = {one.id: row for one, row in zip(HITS, ROWS, strict=True)}
 
-    def chosen(self, diversity: float, most: int = 6) -> list[int]:
-        return ids(diverse(self.HITS, self.VECTORS, diversity, most))
+    def chosen(self, diversity: float, most: int = 20) -> list[int]:
+        return ids(diverse(self.HITS, self.VECTORS, diversity, most, 20))
 
     def test_copies_of_a_hit_come_after_what_is_new(self) -> None:
-        assert self.chosen(0.5, 2) == [0, 4]
-        assert self.chosen(0.7) == [0, 4, 3, 5, 1, 2]
+        assert self.chosen(0.5, 8) == [0, 4, 5, 6, 3, 1, 2, 7]
+        assert self.chosen(0.1, 3) == [0, 1, 2]
 
-    def test_without_diversity_the_order_stays_and_with_nothing_else_the_best_is_first(
-        self,
-    ) -> None:
-        assert self.chosen(0.0) == list(range(6))
-        assert self.chosen(0.01) == list(range(6))
-        assert self.chosen(1.0, 2) == [0, 4]
+    def test_without_diversity_the_order_stays_and_with_all_of_it_the_best_is_first(self) -> None:
+        assert self.chosen(0.0) == list(range(20))
+        assert self.chosen(0.01) == list(range(20))
+        assert self.chosen(1.0, 4) == [0, 4, 5, 6]
+
+    def test_what_is_alike_because_it_answers_the_query_stays_before_what_does_not(self) -> None:
+        """Where relevance and similarity shared one weight, "message queue" found heaps."""
+        hits = [hit(number) for number in range(50)]
+        answers = {hit(n).id: unit(1, *(float(n == i) for i in range(50))) for n in range(10)}
+        others = {hit(n).id: unit(0, *(float(n == i) for i in range(50))) for n in range(10, 50)}
+        assert ids(diverse(hits, answers | others, 0.2, 5, 50)) == [0, 1, 2, 3, 4]
+        assert max(ids(diverse(hits, answers | others, 0.5, 9, 50))) < 20
+        few = diverse(hits[:12], answers | others, 0.2, 5, 50)
+        assert ids(few) == [0, 1, 2, 3, 4]  # however many hits there are
 
     def test_every_hit_is_chosen_once_and_one_that_is_gone_not_at_all(self) -> None:
         vectors = {id_: vector for id_, vector in self.VECTORS.items() if id_ != hit(3).id}
-        assert sorted(ids(diverse(self.HITS, vectors, 0.7, 9))) == [0, 1, 2, 4, 5]
-        assert diverse(self.HITS, {}, 0.7, 9) == []
+        assert sorted(ids(diverse(self.HITS, vectors, 0.7, 30, 20))) == [*range(3), *range(4, 20)]
+        assert diverse(self.HITS, {}, 0.7, 9, 20) == []
 
     def test_each_step_is_that_of_the_definition(self) -> None:
         chance = np.random.default_rng(5)
@@ -67,11 +74,11 @@ class TestDiversity:
                 def gain(one: Any, chosen: Any = tuple(chosen), by: float = diversity) -> float:
                     relevance = 1 - hits.index(one) / len(hits)
                     near = [float(vectors[one.id] @ vectors[other.id]) for other in chosen]
-                    return (1 - by) * relevance - by * max(0.0, *near, 0.0)
+                    return relevance - by * max(0.0, *near, 0.0)
 
                 chosen.append(max(left, key=gain))
                 left.remove(chosen[-1])
-            assert diverse(hits, vectors, diversity, 30) == chosen
+            assert diverse(hits, vectors, diversity, 30, 30) == chosen
 
 
 @pytest.fixture
