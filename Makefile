@@ -10,13 +10,15 @@ RUN := exec env PYTHONUNBUFFERED=1 RUST_BACKTRACE=0 PATH="$(CURDIR)/.venv/bin:$$
 override q := $(value q)
 override N := $(if $(value N),$(value N),20)
 override CORPUS := $(value CORPUS)
-export q N CORPUS
+override SOURCE := $(value SOURCE)
+export q N CORPUS SOURCE
 
 .PHONY: help install python stack demo test test-rabbitmq4 check format bench eval dev search \
-  status soak faults mutants replay reconcile local-start local-stop clean
+  status soak faults mutants replay reconcile local-start local-stop local-test-medium \
+  local-test-github clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: stack ## set up .venv, and a RabbitMQ to run privately if the machine has none
 
@@ -82,6 +84,12 @@ local-start: ## MongoDB, RabbitMQ, Qdrant and both flows in Docker Compose; make
 
 local-stop: ## stop what local-start started; the data stays
 	docker compose down
+
+local-test-medium: stack ## collect a feed and find it: SOURCE=its link, or @name; else one served here
+	@$(RUN) $(PYTHON) -m examples.local_test medium
+
+local-test-github: stack ## collect a repository and find it: SOURCE=its link, or owner/name
+	@$(RUN) $(PYTHON) -m examples.local_test github
 
 clean: ## delete caches, .data and .venv
 	rm -rf .venv .data .hypothesis .mypy_cache .ruff_cache .pytest_cache benchmarks/out

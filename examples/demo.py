@@ -1,21 +1,19 @@
 """`make demo`: the whole pipeline from nothing, on real documents, in a few minutes.
 
 1. start a private broker and a MongoDB-compatible server under `.data/demo`
-2. load the first part of the corpus, start both flows, load the rest while they run
-3. wait until everything is searchable
-4. edit, replace, delete and add documents at a gentle rate, timing each until it can be found
-5. wait until Qdrant holds exactly what a fresh sync of MongoDB would produce
-6. search, stop the flows, and sum up; the exit status is 0 only if both sides are in sync
+2. collect a feed and a repository, which are served here, with `flows.collect`
+3. load the first part of the corpus, start both flows, load the rest while they run
+4. wait until everything is searchable
+5. edit, replace, delete and add documents at a gentle rate, timing each until it can be found
+6. wait until Qdrant holds exactly what a fresh sync of MongoDB would produce
+7. search, stop the flows, and sum up; the exit status is 0 only if both sides are in sync
 """
 
 import contextlib
-import fcntl
-import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import pymongo
@@ -23,9 +21,12 @@ from pymongo.database import Database
 
 from connectors.qdrant import open_reader
 from connectors.qdrant.embedded import StoreFolder, stop
+from examples.collecting import collect_into
 from examples.corpus import corpus
 from examples.edits import Edit, edits
+from examples.local_sources import local_sources
 from examples.pipeline import Pipeline, environment
+from examples.place import ExampleError, own_folder
 from examples.screen import Screen
 from examples.stopwatch import Stopwatch, Write
 from examples.summary import sum_up
@@ -60,10 +61,6 @@ _STUCK_S: Final = 90.0
 Documents = list[tuple[str, dict[str, Any]]]
 
 
-class DemoError(RuntimeError):
-    """The demo cannot go on; the message is one line."""
-
-
 def main() -> int:
     """Run the demo; 0 only if in sync."""
     escape_unencodable()
@@ -75,7 +72,7 @@ def main() -> int:
     except Interrupted as interrupted:
         print("\ninterrupted; everything that the demo started has been ended", file=sys.stderr)
         return 128 + interrupted.number
-    except (ConfigurationError, DemoError, FlowEndedError, StackError) as error:
+    except (ConfigurationError, ExampleError, FlowEndedError, StackError) as error:
         print(f"\n{shown(error)}", file=sys.stderr)
         return 1
 
@@ -91,10 +88,14 @@ def _run(screen: Screen) -> int:
         broker = stack.enter_context(RabbitMQNode(DATA / "rabbitmq"))
         screen.step(f"private servers are up: MongoDB on {mongo.port}, RabbitMQ on {broker.port}")
 
+        variables = environment(mongo, broker, DATA)
+        with local_sources(DATA / "served") as sources:
+            collected = collect_into(database, sources, variables, DATA)
+        screen.step(f"flows.collect read a feed and a repository: {len(collected)} documents")
+
         _load(database, documents[:first])
         screen.step(f"{first:,} documents loaded, which the snapshot will find")
 
-        variables = environment(mongo, broker, DATA)
         stack.callback(stop, StoreFolder(DATA / "qdrant"))
         flows = stack.enter_context(FlowProcesses(FLOWS, variables, DATA))
         pipeline = Pipeline(database, flows, Settings.from_env(variables))
@@ -104,7 +105,8 @@ def _run(screen: Screen) -> int:
         screen.step(f"{len(documents) - first:,} more documents written while the flows run")
         loaded = _until_in_sync(screen, pipeline)
         chunks = sum(loaded.chunks(type_) for type_ in DOCUMENT_TYPES)
-        screen.step(f"everything is searchable: {len(documents):,} documents, {chunks:,} chunks")
+        total = len(collected) + len(documents)
+        screen.step(f"everything is searchable: {total:,} documents, {chunks:,} chunks")
 
         planned = list(edits(documents))
         seconds = _edit(screen, pipeline, planned)
@@ -129,7 +131,7 @@ def _load(
 def _until_in_sync(screen: Screen, pipeline: Pipeline) -> State:
     """Wait until nothing differs, as long as there is progress; return what is stored.
 
-    :raises DemoError: nothing has changed for a while, and both sides still differ
+    :raises ExampleError: nothing has changed for a while, and both sides still differ
     """
     expected = pipeline.expected()
     total = sum(len(points) for points in expected.points.values())
@@ -146,7 +148,7 @@ def _until_in_sync(screen: Screen, pipeline: Pipeline) -> State:
             if differences != previous:
                 previous, changed_at = differences, time.monotonic()
             if time.monotonic() - changed_at > _STUCK_S:
-                raise DemoError(f"not in sync, {len(differences)} differences: {differences[0]}")
+                raise ExampleError(f"not in sync, {len(differences)} differences: {differences[0]}")
             documents = sum(stored.documents(type_) for type_ in DOCUMENT_TYPES)
             found = sum(stored.chunks(type_) for type_ in DOCUMENT_TYPES)
             meter.show(documents, f"{found:,} of {chunks:,} chunks")
@@ -179,7 +181,7 @@ def _wait(condition: Callable[[], bool], pipeline: Pipeline) -> None:
     while not condition():
         pipeline.flows.check()
         if time.monotonic() > give_up_at:
-            raise DemoError("some edits cannot be found in Qdrant; see .data/demo/features.log")
+            raise ExampleError("some edits cannot be found in Qdrant; see .data/demo/features.log")
         time.sleep(0.05)
 
 
@@ -191,37 +193,8 @@ def _search(screen: Screen, pipeline: Pipeline) -> None:
             print_hits(screen.console, retrieval.search(query, limit=2), lines=3)
 
 
-@contextlib.contextmanager
-def _only_demo() -> Iterator[None]:
-    """Wipe what an earlier run left, unless that run is still going.
-
-    :raises DemoError: it is, or the folder may be somebody else's
-    """
-    lock_file = DATA.parent / "demo.lock"
-    _check_ours(DATA, lock_file)
-    with contextlib.ExitStack() as stack:
-        try:
-            DATA.parent.mkdir(parents=True, exist_ok=True)
-            lock = stack.enter_context(lock_file.open("a"))
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if DATA.exists():
-                stop(StoreFolder(DATA / "qdrant"))  # an earlier demo was killed a moment ago
-                shutil.rmtree(DATA)
-            DATA.mkdir()
-        except BlockingIOError as error:
-            raise DemoError("another demo is running in this folder; wait for its end") from error
-        except OSError as error:
-            raise DemoError(f"{DATA} cannot be made anew: {error}") from error
-        yield
-
-
-def _check_ours(folder: Path, lock_file: Path) -> None:
-    """A folder that is wiped is one that a demo has made, which leaves its lock beside it."""
-    for path in (folder, lock_file):
-        if path.is_symlink():
-            raise DemoError(f"{path} is a symbolic link, which the demo does not follow: remove it")
-    if folder.exists() and not lock_file.exists():
-        raise DemoError(f"{folder} was not made by the demo, which would wipe it: move it away")
+def _only_demo() -> contextlib.AbstractContextManager[None]:
+    return own_folder(DATA)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from examples import demo
+from examples.place import ExampleError
 from tests.processes import ROOT
 
 
@@ -35,7 +36,7 @@ def enter() -> None:
 
 
 def refused() -> str:
-    with pytest.raises(demo.DemoError) as error:
+    with pytest.raises(ExampleError) as error:
         enter()
     return str(error.value)
 
