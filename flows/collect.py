@@ -29,7 +29,8 @@ from flows.collected import Report, Reported
 from flows.command import run_command
 from flows.lifecycle import StopSignal, collect_rarely, drain_on_signals, one_line_errors
 from flows.logs import complain, say
-from flows.operators.collect import Policy, Writer, readable
+from flows.operators.collect import Policy, Writer
+from flows.operators.readable import readable
 from flows.recovery import check_recovery
 from flows.settings import Settings, secrets
 from flows.sources import Source, SourcesError, load_sources

@@ -8,7 +8,7 @@ from typing import Final
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from typing_extensions import override
 
-from flows.operators.collect import Failure
+from flows.operators.readable import Failure
 from models.collected import Failed, Tally
 from models.metrics import COLLECTED, COLLECTED_AGE
 
@@ -19,6 +19,7 @@ Reported = Tally | Failure
 _EVERY_S: Final = 5.0
 _SHOWN: Final = 5
 """Refused documents of one reading that get a line of their own."""
+_REMEMBERED: Final = 10_000
 _COUNTED: Final = ("fetched", "written", "unchanged", "deleted", "failed")
 
 
@@ -35,6 +36,7 @@ class Report(FixedPartitionedSink[Reported, None]):
         self._tallies: dict[str, Tally] = {}
         self._began: dict[str, float] = {}
         self._shown: dict[str, int] = {}
+        self._told: set[tuple[str, str]] = set()
         self._reasons: dict[str, str] = {}
 
     @override
@@ -71,9 +73,12 @@ class Report(FixedPartitionedSink[Reported, None]):
         if isinstance(failure.step, Failed):
             return  # the tally tells
         shown = self._shown[failure.source] = self._shown.get(failure.source, 0) + 1
-        if shown <= _SHOWN:
-            what = failure.step.key or "a document"
-            log.warning("%s: %s: %s", failure.source, what, failure.step.reason)
+        line = f"{failure.step.key or 'a document'}: {failure.step.reason}"
+        if shown <= _SHOWN and (failure.source, line) not in self._told:
+            if len(self._told) > _REMEMBERED:
+                self._told.clear()
+            self._told.add((failure.source, line))
+            log.warning("%s: %s", failure.source, line)
 
     def _tally(self, tally: Tally) -> None:
         before = self._tallies.get(tally.source)

@@ -11,7 +11,7 @@ LOGIN: Final = "the site asks for a login here: take a feed or an export that it
 _CHALLENGE: Final = re.compile(
     rb"cf-chl-|/cdn-cgi/challenge-platform/|_cf_chl_opt|cf-browser-verification|__cf_chl_"
     rb"|px-captcha|_Incapsula_Resource|captcha-delivery\.com|geo\.captcha|awsWafCookieDomainList"
-    rb"|challenge\.js\?.*awswaf|AwsWafIntegration|id=\"sec-if-cpt-container|ddos-guard/js-challenge"
+    rb"|challenge\.js\?.{0,200}awswaf|AwsWafIntegration|id=\"sec-if-cpt-container|ddos-guard/js-challenge"
     rb"|<title>\s*(just a moment|attention required! \| cloudflare|access denied|robot check"
     rb"|are you (a )?(human|robot)|verify(ing)? (that )?you are (a )?human|security check(point)?"
     rb"|pardon our interruption|ddos-guard|human verification|one moment, please"
@@ -30,7 +30,7 @@ _LOGIN_PATH: Final = re.compile(
 )
 _PASSWORD: Final = re.compile(rb"<input\b[^>]{0,300}\btype\s*=\s*[\"']?password", re.IGNORECASE)
 _TAG: Final = re.compile(
-    rb"<(script|style)\b.*?(</\1>|\Z)|<[^>]{0,2000}>", re.IGNORECASE | re.DOTALL
+    rb"<(script|style)\b.*?(</\1>|\Z)|<[^<>]{0,2000}>", re.IGNORECASE | re.DOTALL
 )
 _SHORT: Final = 2500
 """Bytes of visible text that such a page has at most; an article about captchas has more."""

@@ -26,6 +26,8 @@ class FeedFacts:
 
     link: str
     """Where the feed was; relative links begin there."""
+    source: str
+    """The link of the feed in the file."""
     author_id: str
     type: str = "articles"
     platform: str = ""
@@ -69,7 +71,7 @@ def read_entry(text: str, facts: FeedFacts) -> Entry | None:
     identity = str(_get(entry, "id") or "").strip()
     link = clean_link(str(_get(entry, "link") or ""), facts.link)
     link = link or clean_link(identity) if identity.startswith(("http:", "https:")) else link
-    key = key_of(link, identity) or (f"{facts.link}#{identity}" if identity else "")
+    key = key_of(link, identity) or (f"{facts.source}#{identity}" if identity else "")
     content, partial = _content(entry)
     title = plain(str(_get(entry, "title") or ""))
     summary = plain(str(_get(entry, "summary") or ""))
@@ -101,6 +103,7 @@ def facts_of(around: str, facts: FeedFacts) -> FeedFacts:
     feed = parse(around, facts.link).feed
     return FeedFacts(
         facts.link,
+        facts.source,
         facts.author_id,
         facts.type,
         facts.platform or _known_platform(str(_get(feed, "generator") or "")),

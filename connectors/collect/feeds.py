@@ -1,6 +1,7 @@
 """Feeds of any kind: RSS and Atom, of Medium, Substack and whoever else offers one."""
 
 import hashlib
+import itertools
 import json
 import re
 import time
@@ -23,8 +24,8 @@ HOSTS: Final = Hosts()
 """Shared by all sources of the process."""
 
 _ACCEPT: Final = "application/atom+xml, application/rss+xml, application/xml;q=0.9, */*;q=0.1"
-_KNOWN: Final = 50_000
-"""Entries that a state remembers."""
+_REMEMBERED: Final = 4_000_000
+"""Characters of the entries that a state remembers."""
 _TRY_AGAIN_S: Final = 3600.0
 """A page of an entry that could not be had is asked for again after this."""
 
@@ -46,12 +47,12 @@ class FeedOptions:
 
 def access_of(table: Table, link: str) -> Access:
     """The options of a source that is read from the web."""
-    token = table.secret("token")
-    if token and not link.startswith("https:") and not table.boolean("allow_private"):
+    token, private = table.secret("token"), table.boolean("allow_private")
+    if token and not link.startswith("https:") and not private:
         table.mistake("token", "is sent over https only: change the url")
     return Access(
-        private=table.boolean("allow_private"),
-        delay_s=table.number("delay", 1.0, 0, 3600),
+        private=private,
+        delay_s=table.number("delay", 1.0, 0 if private else 0.5, 3600),
         timeout_s=table.number("timeout", 120, 1, 3600),
         token=token,
         token_for=link,
@@ -71,6 +72,7 @@ def link_of(table: Table, option: str, link: str) -> str:
 def facts_from(table: Table, link: str) -> FeedFacts:
     """What the file says of the documents of a source."""
     return FeedFacts(
+        link,
         link,
         table.author,
         table.choice("type", "articles", ("articles", "posts")),
@@ -112,7 +114,10 @@ class _Memory:
 
     def state(self) -> dict[str, str]:
         """The next state; after a failure nothing keeps the feed from being read again."""
-        seen = dict(list(self.seen.items())[:_KNOWN])
+        size = itertools.accumulate(len(key) + 24 for key in self.seen)
+        seen = dict(
+            one for one, end in zip(self.seen.items(), size, strict=True) if end < _REMEMBERED
+        )
         again = not self.sound or bool(self.failing) or len(seen) < len(self.seen)
         return {
             "etag": "" if again else self.etag,
@@ -198,6 +203,8 @@ class FeedReader:
             return
         try:
             fields = self._full(entry, memory)
+            if "content" not in fields:
+                return  # there is nothing to read
         except SourceError as error:
             memory.failing.setdefault(entry.key, time.time())
             yield Refused(self._type, entry.key, str(error))
@@ -208,8 +215,6 @@ class FeedReader:
     def _full(self, entry: Entry, memory: _Memory) -> Mapping[str, Any]:
         """The document with the text of its page, if the feed has a summary only."""
         if not (self._options.full_text and entry.partial and entry.link):
-            if "content" not in entry.fields:
-                raise SourceError("an entry without a text")
             return entry.fields
         tried = memory.failed.get(entry.key, 0.0)
         if 0 <= time.time() - tried < _TRY_AGAIN_S:

@@ -13,7 +13,7 @@ from connectors.collect.robots import Robots
 from connectors.collect.web import Page, Web
 from models.errors import SourceError
 
-LONGEST: Final = 4 * 2**20
+LONGEST: Final = 2 * 2**20
 _ACCEPT: Final = "text/html, application/xhtml+xml;q=0.9"
 _AROUND: Final = re.compile(r"</?(html|body)>")
 _INDENTED: Final = re.compile(r"<(/?)pre>\s*<\1pre>")
@@ -52,7 +52,11 @@ class Pages:
         """
         if not self._robots.allow(link):
             raise SourceError("the site's robots.txt does not allow this page to be read")
-        return self._web.get(link, LONGEST, _ACCEPT, headers)
+        page = self._web.get(link, LONGEST, _ACCEPT, headers)
+        if not self._robots.allow(page.link):  # where it led to
+            page.body.close()
+            raise SourceError("the site's robots.txt does not allow this page to be read")
+        return page
 
 
 def text_of(page: Page) -> Text:

@@ -1,13 +1,15 @@
 """Documents that were collected, and how far the reading of each source has come."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timezone
 from functools import partial
+from itertools import islice
 from typing import Any, Final
 
 from pymongo import InsertOne, MongoClient, ReadPreference, ReplaceOne, ReturnDocument
 from pymongo.collection import Collection as MongoCollection
-from pymongo.errors import BulkWriteError
+from pymongo.errors import BulkWriteError, OperationFailure
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
@@ -122,8 +124,11 @@ class CollectedStore:
         stored = self._patience.call(lambda: self._marks(type_, ids))
         return [_standing(stored, id_, {run.source, *formerly}) for id_ in ids]
 
-    def prune(self, run: Run, formerly: Collection[str], seen: Collection[tuple[str, str]]) -> int:
-        """Delete what the source has made and does not list any more; how many."""
+    def prune(self, run: Run, formerly: Collection[str], seen: Callable[[str, str], bool]) -> int:
+        """Delete what the source has made and does not list any more; how many.
+
+        :param seen: whether it lists a document, by type and id
+        """
         return sum(
             self._patience.call(partial(self._prune, type_, run, formerly, seen))
             for type_ in self._types
@@ -186,19 +191,19 @@ class CollectedStore:
         type_: str,
         run: Run,
         formerly: Collection[str],
-        seen: Collection[tuple[str, str]],
+        seen: Callable[[str, str], bool],
     ) -> int:
         collection = self._database[type_]
         own = {
             f"{MARK}.source": {"$in": [run.source, *formerly]},
             f"{MARK}.run": {"$lte": run.number},
         }
-        collection.create_index(f"{MARK}.source", sparse=True)
-        stored = collection.find(own, {"_id": 1})
-        gone = [one["_id"] for one in stored if (type_, one["_id"]) not in seen]
+        with suppress(OperationFailure):  # it only saves time, and may not be allowed
+            collection.create_index(f"{MARK}.source", sparse=True)
+        stored = (one["_id"] for one in collection.find(own, {"_id": 1}))
+        gone = (id_ for id_ in stored if not seen(type_, id_))
         deleted = 0
-        for first in range(0, len(gone), _DELETED_AT_A_TIME):
-            some = gone[first : first + _DELETED_AT_A_TIME]
+        while some := list(islice(gone, _DELETED_AT_A_TIME)):
             deleted += collection.delete_many({"_id": {"$in": some}, **own}).deleted_count
         return deleted
 

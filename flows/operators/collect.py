@@ -1,19 +1,13 @@
-"""Steps of the collect flow: documents as they are stored, and the writing of them."""
+"""The step of the collect flow that writes, and that knows when a source has been read."""
 
 import hashlib
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
-import bytewax.operators as op
-from bson import encode
-from bson.errors import BSONError
-from bytewax.dataflow import operator
-from bytewax.operators import KeyedStream
-
+from flows.operators.readable import id_of
 from models.collected import (
-    Collected,
     Failed,
     Fate,
     Finished,
@@ -24,12 +18,7 @@ from models.collected import (
     Step,
     Tally,
 )
-from models.documents import DOCUMENT_TYPES
 
-LONGEST: Final = 15 * 2**20
-"""Bytes of a document: MongoDB takes 16 MiB, and so does a broker, with what stands around it."""
-
-_LONGEST_ID: Final = 800
 _AT_A_TIME: Final = 100
 
 
@@ -52,75 +41,13 @@ class Store(Protocol):
         """What has become of documents that an earlier run has written."""
         ...
 
-    def prune(self, run: Run, formerly: Collection[str], seen: Collection[tuple[str, str]]) -> int:
+    def prune(self, run: Run, formerly: Collection[str], seen: Callable[[str, str], bool]) -> int:
         """Delete what is not listed any more."""
         ...
 
     def finish(self, run: Run, state: Mapping[str, str]) -> bool:
         """Store a state, unless a later run has begun."""
         ...
-
-
-class Failure(NamedTuple):
-    """What of a source could not be read: a document, or all of it."""
-
-    source: str
-    step: Refused | Failed
-
-
-@dataclass(frozen=True)
-class Readable:
-    """The two streams of `readable`. An `errs` that nobody reads is dropped in silence."""
-
-    oks: KeyedStream[Step]
-    """Failures, too: what was refused is not to be deleted for not being there."""
-    errs: KeyedStream[Failure]
-
-
-@operator
-def readable(step_id: str, up: KeyedStream[Step]) -> Readable:
-    """Documents ready to be written, and what could not be read.
-
-    :param up: what was read, by source
-    :returns: `oks`, in the order of `up`, and `errs`
-    """
-    prepared = op.map("prepare", up, lambda item: (item[0], prepare(item[1])))
-    return Readable(oks=prepared, errs=op.filter_map("failures", prepared, _failure))
-
-
-def _failure(item: tuple[str, Step]) -> tuple[str, Failure] | None:
-    source, step = item
-    return (source, Failure(source, step)) if isinstance(step, Refused | Failed) else None
-
-
-def prepare(step: Step) -> Step:
-    """A document ready to be written, or refused; anything else as it is."""
-    if not isinstance(step, Collected):
-        return step
-    if step.type not in DOCUMENT_TYPES:
-        return Refused(step.type, step.key, f"there is no type {step.type:.40}")
-    try:
-        id_ = id_of(step.key)
-        encoded = encode(step.fields)
-    except (BSONError, ValueError, OverflowError, RecursionError, TypeError) as error:
-        return Refused(step.type, step.key, f"MongoDB cannot hold it: {error}")
-    if len(encoded) > LONGEST:
-        return Refused(step.type, step.key, f"larger than {LONGEST // 2**20} MiB")
-    return Prepared(step.type, id_, step.fields, hashlib.sha256(encoded).hexdigest()[:32])
-
-
-def id_of(key: str) -> str:
-    """The `_id` of what a key identifies: the key, or its beginning and a hash if it is long.
-
-    :raises ValueError: it is empty, or no text
-    """
-    encoded = key.encode()
-    if not encoded or "\0" in key:
-        raise ValueError("nothing identifies it")
-    if len(encoded) <= _LONGEST_ID:
-        return key
-    beginning = encoded[: _LONGEST_ID - 65].decode("utf-8", "ignore")
-    return f"{beginning}#{hashlib.sha256(encoded).hexdigest()}"
 
 
 def _id_or_none(key: str) -> str:
@@ -138,6 +65,26 @@ class Policy:
     formerly: tuple[str, ...] = ()
 
 
+class _Seen:
+    """Which documents a run has come by; of a million of them it takes 100 MB."""
+
+    def __init__(self) -> None:
+        self._marks: set[bytes] = set()
+
+    def add(self, type_: str, id_: str) -> None:
+        self._marks.add(self._mark(type_, id_))
+
+    def __call__(self, type_: str, id_: str) -> bool:
+        return self._mark(type_, id_) in self._marks
+
+    def __bool__(self) -> bool:
+        return bool(self._marks)
+
+    @staticmethod
+    def _mark(type_: str, id_: str) -> bytes:
+        return hashlib.blake2b(f"{type_}/{id_}".encode(), digest_size=10).digest()
+
+
 @dataclass(slots=True)
 class _Open:
     """A run that is being written."""
@@ -145,7 +92,7 @@ class _Open:
     run: Run
     policy: Policy
     tally: Tally
-    seen: set[tuple[str, str]] = field(default_factory=set)
+    seen: _Seen = field(default_factory=_Seen)
     missing: bool = False
     overtaken: bool = False
 
@@ -204,19 +151,18 @@ class Writer:
         present: dict[str, list[str]] = {}
         for step in steps:
             if isinstance(step, Prepared):
-                key = (step.type, step.id)
                 # Offered twice, perhaps with two texts: the first counts, in every run.
-                if key not in opened.seen:
+                if not opened.seen(step.type, step.id):
                     documents.append(step)
-            elif isinstance(step, Refused):
-                self._count(opened, Fate("refused", step.reason))
-                key = (step.type, _id_or_none(step.key))
-            elif isinstance(step, Present):
-                key = (step.type, _id_or_none(step.key))
-                present.setdefault(step.type, []).append(key[1])
-            else:
-                continue
-            opened.seen.add(key)
+                    opened.seen.add(step.type, step.id)
+            elif isinstance(step, Present | Refused):
+                id_ = _id_or_none(step.key)
+                if isinstance(step, Refused):
+                    self._count(opened, Fate("refused", step.reason))
+                else:
+                    present.setdefault(step.type, []).append(id_)
+                if id_:
+                    opened.seen.add(step.type, id_)
         own, run = opened.policy.formerly, opened.run
         opened.tally = replace(opened.tally, fetched=opened.tally.fetched + len(documents))
         for fate in self._store.write(run, own, documents) if documents else ():
@@ -244,7 +190,7 @@ class Writer:
             opened.tally = replace(tally, ended=True, reason="another collector reads it, too")
             return
         # An empty listing is more often a fault of the source than its end.
-        if policy.prune and finished.whole and any(id_ for _, id_ in opened.seen):
+        if policy.prune and finished.whole and opened.seen:
             deleted = self._store.prune(run, policy.formerly, opened.seen)
             tally = replace(tally, deleted=deleted)
         self._store.finish(run, {} if opened.missing else finished.state)

@@ -396,4 +396,4 @@ def test_facts_of_the_file_win_over_those_of_the_feed() -> None:
     document = one_document(MEDIUM, language="de", platform="press", type="posts")
     assert (document["language"], document["platform"]) == ("de", "press")
     assert "language" not in document["content"]
-    assert FeedFacts(FEED, "jane").type == "articles"
+    assert FeedFacts(FEED, FEED, "jane").type == "articles"

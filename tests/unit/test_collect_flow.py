@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -15,7 +15,8 @@ from connectors.collect.handover import Handover
 from connectors.collect.polling import Polled, PollingSource
 from flows.collect import build
 from flows.collected import Report
-from flows.operators.collect import LONGEST, Policy, Writer, id_of, prepare
+from flows.operators.collect import Policy, Writer
+from flows.operators.readable import LONGEST, id_of, prepare
 from models.collected import (
     Collected,
     Failed,
@@ -71,8 +72,8 @@ class MemoryStore:
     ) -> list[Fate]:
         return [Fate("unchanged" if (type_, i) in self.documents else "missing") for i in ids]
 
-    def prune(self, run: Run, formerly: Collection[str], seen: Collection[tuple[str, str]]) -> int:
-        gone = [k for k in self.documents if k not in seen and self.owners[k] == run.source]
+    def prune(self, run: Run, formerly: Collection[str], seen: Callable[[str, str], bool]) -> int:
+        gone = [k for k in self.documents if not seen(*k) and self.owners[k] == run.source]
         for key in gone:
             del self.documents[key]
         self.log.append(f"prune {len(gone)}")
@@ -196,6 +197,14 @@ def test_a_run_that_another_collector_has_overtaken_writes_nothing_more() -> Non
     [(_, tally)] = writer([("s", Finished({"etag": "old"}, whole=True))])
     assert store.log == ["write a"]
     assert tally.ended
+
+
+@pytest.mark.parametrize("state", [{"a": "\ud800"}, {"a": "x" * (LONGEST + 1)}])
+def test_a_state_that_cannot_be_stored_ends_no_flow(state: dict[str, str]) -> None:
+    store = MemoryStore()
+    report = run(store, post("a"), Finished(state, whole=True))
+    assert "its state" in report.line("s")
+    assert store.states == {}
 
 
 REFUSED = {
