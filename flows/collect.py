@@ -77,7 +77,8 @@ def flow() -> Dataflow:
     with one_line_errors():
         check_recovery("sources", polling.list_parts(), "sources.toml does")
     drain_on_signals(stopping, lambda: None, polling.close)
-    return build(stopping.watch(polling), _writer(sources, store), Report())
+    report = Report(source.name for source in sources)
+    return build(stopping.watch(polling), _writer(sources, store), report)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

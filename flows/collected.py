@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
@@ -27,9 +27,15 @@ class Report(FixedPartitionedSink[Reported, None]):
     """Counts what has come of each source, and says so.
 
     Parallelism: none. Delivery: at most once, since nothing is resumed.
+
+    :param sources: their names
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, sources: Iterable[str] = (), clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        for source in sources:
+            _show_age(source, time.time())
         self.failed = False
         """Whether anything could not be read or written."""
         self._clock = clock
@@ -89,8 +95,7 @@ class Report(FixedPartitionedSink[Reported, None]):
             COLLECTED.labels(tally.source, name).inc(getattr(tally, name) - getattr(before, name))
         self._tallies[tally.source] = tally
         if tally.succeeded:
-            since = tally.succeeded
-            COLLECTED_AGE.labels(tally.source).set_function(lambda: time.time() - since)
+            _show_age(tally.source, tally.succeeded)
         self.failed = self.failed or bool(tally.failed)
         if tally.ended:
             self._shown.pop(tally.source, None)
@@ -108,6 +113,10 @@ class Report(FixedPartitionedSink[Reported, None]):
             log.info("%s", self.line(tally.source))
         else:
             log.debug("%s", self.line(tally.source))
+
+
+def _show_age(source: str, since: float) -> None:
+    COLLECTED_AGE.labels(source).set_function(lambda: time.time() - since)
 
 
 class _ReportPartition(StatefulSinkPartition[Reported, None]):

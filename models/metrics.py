@@ -26,7 +26,7 @@ COLLECTED = Counter(
 )
 COLLECTED_AGE = Gauge(
     "twinstream_collected_age_seconds",
-    "Since a source was last read to its end without a failure; since the start if it never was",
+    "Since a source was last read to its end; since the start of the flow if it never was",
     ["source"],
 )
 

@@ -52,7 +52,7 @@ def access_of(table: Table, link: str) -> Access:
         table.mistake("token", "is sent over https only: change the url")
     return Access(
         private=private,
-        delay_s=table.number("delay", 1.0, 0 if private else 0.5, 3600),
+        delay_s=table.number("delay", 1.0, 0 if private else 0.5, 60),
         timeout_s=table.number("timeout", 120, 1, 3600),
         token=token,
         token_for=link,

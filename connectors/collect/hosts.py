@@ -5,6 +5,20 @@ import time
 from collections.abc import Callable
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
+from typing import Final
+
+LONGEST_WAIT_S: Final = 60.0
+"""A `Retry-After` up to this is waited for; a longer one ends the reading."""
+DAY_S: Final = 86400.0
+"""No server is believed that asks for more."""
+
+
+class LeftAloneError(Exception):
+    """A host has asked to be left alone, for longer than anybody waits for it."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"the server asked not to be asked for {seconds:.0f} s")
+        self.seconds = seconds
 
 
 class Hosts:
@@ -23,21 +37,28 @@ class Hosts:
         self.pause = pause
         self._lock = threading.Lock()
         self._free: dict[str, float] = {}
+        self._left_alone: dict[str, float] = {}
 
     def wait(self, host: str, delay_s: float) -> None:
-        """Return when it is time to ask a host, `delay_s` after the last time at the earliest."""
+        """Return when it is time to ask a host, `delay_s` after the last time at the earliest.
+
+        :raises LeftAloneError: that is more than a minute away, as the host has asked
+        """
         with self._lock:
             now = self._clock()
-            slot = max(now, self._free.get(host, now))
+            alone_s = self._left_alone.get(host, now) - now
+            if alone_s > LONGEST_WAIT_S:
+                raise LeftAloneError(alone_s)
+            slot = max(now, self._free.get(host, now), now + alone_s)
             self._free[host] = slot + delay_s
         if slot > now:
             self.pause(slot - now)
 
     def leave_alone(self, host: str, seconds: float) -> None:
-        """Ask a host for nothing meanwhile."""
+        """Ask a host for nothing meanwhile, a day at most."""
         with self._lock:
-            until = self._clock() + seconds
-            self._free[host] = max(until, self._free.get(host, until))
+            until = self._clock() + min(seconds, DAY_S)
+            self._left_alone[host] = max(until, self._left_alone.get(host, until))
 
 
 def seconds_of(retry_after: str) -> float:

@@ -27,6 +27,7 @@ _STILL_S: Final = 2 * 3600.0
 _ACTIVE_S: Final = 0.02
 _QUIET_S: Final = 0.25
 _RETRY_S: Final = 30.0
+_DAY_S: Final = 86400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,8 @@ class Polled:
     name: str
     reader: Reader
     begin: Callable[[], Run]
-    """Begins a run, with the state that the last one has left."""
+    """Begins a run, with the state that the last one has left; raises SourceError where it cannot
+    be had."""
     interval_s: float = 900.0
 
 
@@ -134,7 +136,8 @@ class _Reading:
                     return 0.0
         except SourceError as error:
             self.handover.put(Failed(str(error)))
-            return max(min(self._backoff.next(), self._source.interval_s), error.retry_s)
+            wait_s = min(self._backoff.next(), self._source.interval_s)
+            return max(wait_s, min(error.retry_s, _DAY_S))
         except ConfigurationError:
             raise
         except Exception as error:

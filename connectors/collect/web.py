@@ -18,15 +18,12 @@ from typing_extensions import Self
 from connectors.collect.addresses import ForbiddenAddressError, Resolve, resolve
 from connectors.collect.blocked import why_blocked
 from connectors.collect.body import TooLargeError, TruncatedError, UnknownEncodingError, spool
-from connectors.collect.hosts import Hosts, seconds_of
+from connectors.collect.hosts import LONGEST_WAIT_S, Hosts, LeftAloneError, seconds_of
 from connectors.collect.links import origin_of, shown_link
 from connectors.collect.transport import CheckedBackend
 from models.errors import SourceError
 
 AGENT: Final = "twinstream/0.1 (reads what its owner's sources.toml names; not a crawler)"
-LONGEST_WAIT_S: Final = 60.0
-"""A `Retry-After` up to this is waited for; a longer one ends the reading."""
-
 _TRIES: Final = 4
 _REDIRECTS: Final = 5
 _CONNECT_S: Final = 10.0
@@ -143,7 +140,10 @@ class Web:
 
     def _once(self, link: str, limit: int, headers: Mapping[str, str]) -> Page:
         url = _ascii(link)
-        self._hosts.wait(_host(url), self._access.delay_s)
+        try:
+            self._hosts.wait(_host(url), self._access.delay_s)
+        except LeftAloneError as error:
+            raise SourceError(f"{shown_link(link)}: {error}", error.seconds) from error
         deadline = time.monotonic() + self._access.timeout_s
         backend = CheckedBackend(self._resolve, self._access.private, deadline)
         body = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115 (the page closes it)

@@ -9,13 +9,14 @@ from typing import Any, Final
 
 from pymongo import InsertOne, MongoClient, ReadPreference, ReplaceOne, ReturnDocument
 from pymongo.collection import Collection as MongoCollection
-from pymongo.errors import BulkWriteError, OperationFailure
+from pymongo.errors import BulkWriteError, OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
 from connectors.mongodb.server import is_away, reason_of
 from connectors.patience import Absence, Patience
 from models.collected import Fate, Prepared, Run
+from models.errors import SourceError
 
 MARK: Final = "collected"
 """The field by which a document is known as one that was collected."""
@@ -34,7 +35,7 @@ class CollectedStore:
 
     Each reading of a source is a run with a number. A document, or a state, that a later run has
     written is left alone by an earlier one, so that of two collectors the one that began last wins.
-    Every call waits while MongoDB is away.
+    Every other call than `begin` waits while MongoDB is away.
 
     :param client: of the cluster
     :param database: where the documents belong
@@ -62,15 +63,21 @@ class CollectedStore:
         )
 
     def begin(self, source: str, mark: str) -> Run:
-        """Begin a run; it knows the state of the last one with the same mark."""
-        document: Any = self._patience.call(
-            lambda: self._states.find_one_and_update(
+        """Begin a run; it knows the state of the last one with the same mark.
+
+        :raises SourceError: MongoDB is away; nothing is lost by beginning later
+        """
+        try:
+            document: Any = self._states.find_one_and_update(
                 {"_id": self._id(source)},
                 {"$inc": {"run": 1}},
                 upsert=True,
                 return_document=ReturnDocument.AFTER,
             )
-        )
+        except PyMongoError as error:
+            if not is_away(error):
+                raise
+            raise SourceError(f"MongoDB is away: {reason_of(error)}") from error
         fits = document.get("mark") == mark
         succeeded: datetime | None = document.get("succeeded_at")
         return Run(

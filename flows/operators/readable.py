@@ -16,6 +16,7 @@ from models.documents import DOCUMENT_TYPES
 LONGEST: Final = 15 * 2**20
 """Bytes of a document: MongoDB takes 16 MiB, and so does a broker, with what stands around it."""
 
+_OF_THE_WRITER: Final = ("_id", "collected")
 _LONGEST_ID: Final = 800
 
 
@@ -59,14 +60,15 @@ def prepare(step: Step) -> Step:
         return step
     if step.type not in DOCUMENT_TYPES:
         return Refused(step.type, step.key, f"there is no type {step.type:.40}")
+    fields = {name: value for name, value in step.fields.items() if name not in _OF_THE_WRITER}
     try:
         id_ = id_of(step.key)
-        encoded = encode(step.fields)
+        encoded = encode(fields)
     except (BSONError, ValueError, OverflowError, RecursionError, TypeError) as error:
         return Refused(step.type, step.key, f"MongoDB cannot hold it: {error}")
     if len(encoded) > LONGEST:
         return Refused(step.type, step.key, f"larger than {LONGEST // 2**20} MiB")
-    return Prepared(step.type, id_, step.fields, hashlib.sha256(encoded).hexdigest()[:32])
+    return Prepared(step.type, id_, fields, hashlib.sha256(encoded).hexdigest()[:32])
 
 
 def _storable(finished: Finished) -> Finished | Failed:

@@ -79,6 +79,19 @@ def test_a_server_that_asks_for_an_hour_is_left_alone_for_it(site: Site) -> None
     assert len(site.asked) == 1
 
 
+def test_a_host_that_wants_to_be_left_alone_is_so_for_every_source(site: Site) -> None:
+    """A thread that waited for a day counted as one that stands still, and ended the flow."""
+    site.answers["/feed"] = Answer(status=503, headers={"Retry-After": "99999999"})
+    pauses = Pauses()
+    hosts = Hosts(pause=pauses)
+    for _ in range(2):
+        with pytest.raises(SourceError) as caught:
+            Web(Access(private=True, delay_s=0), hosts).get(site.url(), LIMIT, "*/*")
+    assert len(site.asked) == 1
+    assert 86_000 < caught.value.retry_s <= 86_400
+    assert not pauses.waited
+
+
 def test_retry_after_takes_dates_and_bears_nonsense() -> None:
     assert seconds_of("Wed, 21 Oct 2015 07:28:00 GMT") == 0
     assert 3e9 > seconds_of("Wed, 21 Oct 2099 07:28:00 GMT") > 1e9

@@ -226,6 +226,14 @@ def test_a_document_that_cannot_be_stored_stops_no_other(document: Collected) ->
     assert {id_ for _, id_ in store.documents} == {"good"}
 
 
+def test_an_id_of_the_source_does_not_take_the_place_of_the_key() -> None:
+    """An export of MongoDB has `_id` in every document, and perhaps `collected`."""
+    fields = {"_id": "other", "collected": {"source": "x"}, "content": "c"}
+    prepared = prepare(Collected("posts", "key", fields))
+    assert isinstance(prepared, Prepared)
+    assert (prepared.id, prepared.fields) == ("key", {"content": "c"})
+
+
 def test_ids_are_the_keys_and_long_ones_stay_different() -> None:
     assert id_of("https://a.example/b") == "https://a.example/b"
     long = "https://a.example/" + "ä" * 1000
