@@ -36,6 +36,9 @@ _REF: Final = "refs/collected"
 _OLDEST: Final = (2, 37)
 """The first git that connects to the address it is told to."""
 
+_Read = tuple[str, datetime | None, Tree]
+"""A commit, its date and its files."""
+
 log = logging.getLogger("connectors.collect")
 
 
@@ -62,7 +65,7 @@ def parse(table: Table) -> "GitSource":
             exclude=table.texts("exclude"),
         ),
         largest=table.integer("max_mb", 1000, 1, 100_000) * 1_000_000,
-        timeout_s=table.number("timeout", 300, 1, 86_400),
+        timeout_s=table.number("timeout", 300, 1, 3600),
         private=private,
         token=token,
     )
@@ -115,7 +118,7 @@ class GitSource:
             yield Collected("repositories", key, self._fields(commit, committed, tree))
         yield Finished({"commit": commit, "content": content}, whole=True)
 
-    def _read(self, state: Mapping[str, str]) -> tuple[str, datetime, Tree] | None:
+    def _read(self, state: Mapping[str, str]) -> "_Read | None":
         """Commit, its date and its files; None where the commit is that of the state."""
         try:
             with temporary_folder() as folder:
@@ -130,6 +133,8 @@ class GitSource:
                 return self._fetched(git, len(tip))
         except SourceError as error:
             raise SourceError(self._without_secrets(str(error)), error.retry_s) from None
+        except OSError as error:  # a full disk, or one that went away
+            raise SourceError(f"its clone cannot be kept: {error.strerror or error}") from error
 
     def _tip(self, git: Git) -> str:
         """The commit that the branch has on the server."""
@@ -140,7 +145,7 @@ class GitSource:
                 return identity
         raise SourceError(f"it has no {'branch ' + self.branch if self.branch else 'commit'}")
 
-    def _fetched(self, git: Git, digits: int) -> tuple[str, datetime, Tree]:
+    def _fetched(self, git: Git, digits: int) -> "_Read":
         formats = ["--object-format=sha256"] if digits == 64 else []
         git.run("init", "--quiet", "--template=", *formats, ".")
         configuration = git.folder / ".git" / "config"
@@ -152,22 +157,21 @@ class GitSource:
         # its configuration of before, it knows of no server.
         configuration.write_text(ours)
         told = git.run("log", "-1", "--no-show-signature", "--format=%H %ct", _REF).decode()
-        commit, seconds = told.split()
-        committed = datetime.fromtimestamp(int(seconds), timezone.utc)
-        return commit, committed, read_tree(git, commit, self.limits)
+        commit, _, seconds = told.strip().partition(" ")
+        return commit, _date(seconds), read_tree(git, commit, self.limits)
 
     @property
     def _ref(self) -> str:
         return f"refs/heads/{self.branch}" if self.branch else "HEAD"
 
-    def _fields(self, commit: str, committed: datetime, tree: Tree) -> dict[str, Any]:
+    def _fields(self, commit: str, committed: datetime | None, tree: Tree) -> dict[str, Any]:
         platform = _PLATFORMS.get(urlsplit(self.link).hostname or "", "git")
         return {
             "name": self.name,
             "link": self.link,
             "platform": platform,
             "owner_id": self.author,
-            "updated_at": committed,
+            **({"updated_at": committed} if committed else {}),
             "commit": commit,
             **({"branch": self.branch} if self.branch else {}),
             **({"left_out": dict(sorted(tree.left_out.items()))} if tree.left_out else {}),
@@ -216,6 +220,14 @@ class GitSource:
         found = re.search(r"(\d+)\.(\d+)", told)
         if found is None or (int(found[1]), int(found[2])) < _OLDEST:
             raise SourceError(f"{told.strip():.80} is too old: install git 2.37 or newer")
+
+
+def _date(seconds: str) -> datetime | None:
+    """The date of a commit; None where it is none, since anybody may write anything there."""
+    try:
+        return datetime.fromtimestamp(int(seconds), timezone.utc)
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def _problem(url: str, private: bool, local: bool, token: bool) -> str:

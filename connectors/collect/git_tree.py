@@ -18,7 +18,6 @@ from models.machine import is_machine_made
 MAX_ENTRIES: Final = 200_000
 """Files of a repository that are listed; a tree that repeats itself can have any number."""
 _LINE: Final = 4096
-_FILES: Final = ("100644", "100755", "100664")
 _UNSAFE: Final = {"", ".", "..", ".git"}
 
 _VENDORED: Final = re.compile(
@@ -150,7 +149,7 @@ def _listed(git: Git, commit: str, left_out: "Counter[str]") -> dict[bytes, str]
             raise SourceError(f"it has more than {MAX_ENTRIES:,} files")
         description, _, path = record.partition(b"\t")
         mode, _, identity = description.decode().split()
-        if mode in _FILES:
+        if mode.startswith("100"):
             files[path] = identity
         else:
             left_out[LINKS if mode == "120000" else SUBMODULES] += 1

@@ -1,6 +1,7 @@
 """Repositories as real git serves them, honest and hostile."""
 
 import base64
+import contextlib
 import dataclasses
 import os
 import signal
@@ -8,10 +9,13 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping
+from functools import partial
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -38,7 +42,15 @@ def nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     monkeypatch.setattr(tempfile, "tempdir", str(place))
     yield
     assert list(place.iterdir()) == []
-    assert processes_in(place) == []
+    wait_for_no_process_in(place)
+
+
+def wait_for_no_process_in(place: Path) -> None:
+    """They were killed, and a kill takes a moment."""
+    until = time.monotonic() + 20
+    while left := processes_in(place):
+        assert time.monotonic() < until, left
+        time.sleep(0.05)
 
 
 def processes_in(place: Path) -> list[str]:
@@ -253,15 +265,15 @@ def test_texts_are_told_by_their_content(repository: Repository) -> None:
 
 
 def test_a_large_file_is_not_even_fetched(repository: Repository) -> None:
-    repository.commit({"a": b"text", "large.txt": os.urandom(3_000_000).hex().encode()})
-    one = source(repository.url, largest=1_000_000)
+    repository.commit({"a": b"text", "large.txt": b"text" * 300_000 + os.urandom(100_000)})
+    one = source(repository.url, largest=90_000)
     assert texts(one) == {"a": "text"}
     assert left_out(one) == {"too large": 1}
 
 
 def test_a_clone_that_grows_too_large_ends(repository: Repository) -> None:
     repository.git("config", "uploadpack.allowFilter", "false")
-    repository.commit({"a": b"text", "large": os.urandom(20_000_000)})
+    repository.commit({"a": b"text", "large": os.urandom(5_000_000)})
     with pytest.raises(SourceError, match="larger than max_mb = 1"):
         list(source(repository.url, largest=1_000_000).read({}))
 
@@ -276,8 +288,8 @@ def test_what_is_beyond_the_limit_of_the_text_is_counted_and_small_files_come_fi
 
 
 def test_many_files_are_read_within_the_limits(repository: Repository) -> None:
-    repository.commit({f"{n % 100}/{n}.py": b"x = %d\n" % n for n in range(20_000)})
-    assert len(texts(source(repository.url, limits=Limits(1000, 10_000_000)))) == 20_000
+    repository.commit({f"{n % 100}/{n}.py": b"x = %d\n" % n for n in range(5_000)})
+    assert len(texts(source(repository.url, limits=Limits(1000, 10_000_000)))) == 5_000
 
 
 def test_a_tree_that_repeats_itself_ends_at_the_number_of_files(
@@ -316,7 +328,7 @@ def test_an_object_that_unpacks_to_too_much_ends_git_and_not_the_machine(
     person = b"a <a@example.org> 1700000000 +0000"
     body = b"tree %s\nauthor %s\ncommitter %s\n\n" % (tree.encode(), person, person)
     bomb = repository.git(
-        "hash-object", "-t", "commit", "-w", "--stdin", given=body + b"x" * 90_000_000
+        "hash-object", "-t", "commit", "-w", "--stdin", given=body + b"x" * 85_000_000
     )
     repository.git("update-ref", "refs/heads/main", bomb)
     with pytest.raises(SourceError, match=r"fetch|log"):
@@ -368,6 +380,67 @@ def test_the_name_is_resolved_once_and_a_private_address_is_not_connected_to(
         assert len(server.authorization) == heard
 
 
+class Elsewhere(BaseHTTPRequestHandler):
+    """Sends whoever asks to another place."""
+
+    place = ""
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        self.send_response(302)
+        self.send_header("Location", f"{self.place}{self.path}")
+        self.end_headers()
+
+    def log_message(self, *args: Any) -> None:
+        """Say nothing."""
+
+
+@contextlib.contextmanager
+def served_by(handler: Any) -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_redirect_is_not_followed(repository: Repository) -> None:
+    repository.commit({"a": b"text"})
+    with GitServer(repository.path.parent) as server, served_by(Elsewhere) as elsewhere:
+        Elsewhere.place = server.url
+        with pytest.raises(SourceError, match="ls-remote"):
+            list(source(f"{elsewhere}/r.git").read({}))
+        assert Elsewhere.asked
+        assert server.authorization == [], "nobody came"
+
+
+def test_files_of_a_repository_without_a_git_server_are_not_walked(repository: Repository) -> None:
+    """Such a server could name other places as those of its objects."""
+    repository.commit({"a": b"text"})
+    repository.git("update-server-info")
+    (repository.path / "objects" / "info").mkdir(exist_ok=True)
+    (repository.path / "objects" / "info" / "http-alternates").write_text("http://127.0.0.1:1/x\n")
+    files = partial(SimpleHTTPRequestHandler, directory=str(repository.path.parent))
+    with served_by(files) as static, pytest.raises(SourceError, match="dumb http"):
+        list(source(f"{static}/r.git").read({}))
+
+
+@pytest.mark.parametrize("date", ["99999999999999999 +0000", "soon"])
+def test_a_commit_may_claim_any_date(repository: Repository, date: str) -> None:
+    repository.commit({"a": b"text"})
+    tree = repository.git("rev-parse", "main^{tree}")
+    body = f"tree {tree}\nauthor a <a> {date}\ncommitter a <a> {date}\n\nx\n".encode()
+    commit = repository.git(
+        "hash-object", "-t", "commit", "-w", "--literally", "--stdin", given=body
+    )
+    repository.git("update-ref", "refs/heads/main", commit)
+    found, _ = read(source(repository.url))
+    assert found.fields["content"] == {"a": "text"}
+    assert "updated_at" not in found.fields or found.fields["updated_at"].year < 9999
+
+
 KILLED = """
 import sys, tempfile
 from connectors.collect.git import GitSource
@@ -390,9 +463,7 @@ def test_kill_9_leaves_no_process_and_the_next_reading_removes_the_folder(
         time.sleep(0.05)
     reading.kill()
     assert reading.wait() == -signal.SIGKILL
-    while processes_in(place):
-        assert time.monotonic() < until, processes_in(place)
-        time.sleep(0.05)
+    wait_for_no_process_in(place)
     assert any(path.is_dir() for path in place.iterdir())
     repository.commit({"a": b"text"})
     assert texts(source(repository.url)) == {"a": "text"}
