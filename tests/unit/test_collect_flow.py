@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -117,6 +117,14 @@ def test_a_second_run_writes_nothing_and_an_edit_one_document() -> None:
     posts[2] = post("2", "another text")
     run(store, *posts, Finished({}, whole=True))
     assert store.log.count("write 2") == 1
+
+
+def test_a_source_that_calls_everything_updated_just_now_causes_no_write() -> None:
+    store = MemoryStore()
+    for day in (1, 2):
+        fields = {"content": "text", "updated_at": datetime(2026, 1, day, tzinfo=timezone.utc)}
+        run(store, Collected("posts", "a", fields), Finished({}, whole=True))
+    assert store.log.count("write a") == 1
 
 
 def test_a_source_that_fails_keeps_its_state_and_its_documents() -> None:
