@@ -31,7 +31,7 @@ from benchmarks.place import Place, Servers, wait_for
 from connectors.qdrant import STORE_ERRORS, scroll
 from connectors.qdrant.embedded import StoreFolder
 from connectors.qdrant.names import Collections
-from flows.embedding.embedder import Embedder, TextEmbedder, locate_model
+from flows.embedding.embedder import Embedder, TextEmbedder, Vectors, locate_model
 from flows.migrate import Migration
 from flows.places import embedders
 from flows.settings import Settings
@@ -71,6 +71,22 @@ def make_model(folder: Path, texts: Sequence[str]) -> Path:
     made = folder / f"MiniLM-{COMPONENTS}"
     SentenceTransformer(modules=[model[0], model[1], dense], device="cpu").save(str(made))
     return made
+
+
+class Keeping:
+    """An embedder that keeps its vectors: what a fresh sync stores is asked for several times."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self._embedder = embedder
+        self.name, self.dimension = embedder.name, embedder.dimension
+        self.max_tokens, self.tokenizer = embedder.max_tokens, embedder.tokenizer
+        self._kept: dict[str, Vectors] = {}
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        """Those that are not kept come from the model."""
+        new = [text for text in dict.fromkeys(texts) if text not in self._kept]
+        self._kept |= zip(new, self._embedder.encode(new), strict=True)
+        return np.stack([self._kept[text] for text in texts])
 
 
 class Editing:
@@ -152,9 +168,10 @@ class Quality:
 
 
 def command(place: Place, *arguments: str) -> "subprocess.Popen[str]":
-    """A command of `flows.migrate`."""
+    """A command of `flows.migrate`, or `compare`."""
+    program = ["retrieval.compare"] if arguments == ("compare",) else ["flows.migrate", *arguments]
     return subprocess.Popen(
-        [sys.executable, "-m", "flows.migrate", *arguments],
+        [sys.executable, "-m", *program],
         cwd=ROOT, env={**os.environ, **place.environment, "LOG_LEVEL": "INFO"},
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
@@ -165,7 +182,7 @@ def done(place: Place, *arguments: str) -> float:
     began = time.monotonic()
     with command(place, *arguments) as process:
         said, _ = process.communicate(timeout=500)
-    print(f"$ python -m flows.migrate {' '.join(arguments)}\n{said.rstrip()}", flush=True)
+    print(f"$ {' '.join(arguments)}\n{said.rstrip()}", flush=True)
     if process.returncode:
         raise SystemExit(f"exit code {process.returncode}")
     return time.monotonic() - began
@@ -180,7 +197,7 @@ def records(place: Place, at: str) -> int:
         return 0
 
 
-def wrong(place: Place, embedder: Embedder, at: str) -> list[str]:
+def wrong(place: Place, embedder: Keeping, at: str) -> list[str]:
     """How a place differs from a fresh sync."""
     documents = (
         (type_, document) for type_ in DOCUMENT_TYPES for document in place.database[type_].find()
@@ -191,10 +208,10 @@ def wrong(place: Place, embedder: Embedder, at: str) -> list[str]:
     return compare(expected, stored)
 
 
-def run(servers: Servers) -> dict[str, Any]:  # noqa: PLR0915 (one story, told in its order)
+def run(servers: Servers, documents_of_each: int) -> dict[str, Any]:  # noqa: PLR0915 (one story, told in its order)
     """Migrate; the figures."""
     place = servers.place()
-    items = [(one, one.items[:PER_SET]) for one in sets()]
+    items = [(one, one.items[:documents_of_each]) for one in sets()]
     for one, some in items:
         documents = [document for _, document in one._replace(items=some).documents()]
         place.database[one.type].insert_many(documents)
@@ -202,13 +219,12 @@ def run(servers: Servers) -> dict[str, Any]:  # noqa: PLR0915 (one story, told i
     for number in range(POSTS):
         editing.replace(number)
     queries = [item for _, some in items for item in some[:QUERIES]]
-    new_path = make_model(place.folder, [item.text for _, some in items for item in some])
+    texts = [item.text[:400] for one, _ in items for item in one.items[:PER_SET]]
+    new_path = make_model(place.folder, texts)
     log = place.folder / "embedded"
     environment = {"EMBEDDED_LOG": str(log), "LOG_LEVEL": "INFO"}
     settings = Settings.from_env({**place.environment})
-    old, new = embedders(settings)(""), embedders(settings)(str(new_path))
-    assert isinstance(old, Embedder)
-    assert isinstance(new, Embedder)
+    old, new = (Keeping(Embedder(model)) for model in ("", str(new_path)))
 
     def embedder_of(found: ModelPlace | None) -> TextEmbedder:
         return new if found and found.setting else old
@@ -216,7 +232,7 @@ def run(servers: Servers) -> dict[str, Any]:  # noqa: PLR0915 (one story, told i
     figures: dict[str, Any] = {}
     quality = Quality(Searches(place.store, embedder_of), queries)
 
-    def searched_by(embedder: Embedder) -> None:
+    def searched_by(embedder: Keeping) -> None:
         wait_for(embedder.name, lambda: quality.measured[-1][0] == embedder.name, 60)
 
     with place.flow("flows.cdc"), contextlib.ExitStack() as flows:
@@ -242,6 +258,7 @@ def run(servers: Servers) -> dict[str, Any]:  # noqa: PLR0915 (one story, told i
             assert again.returncode == 0
             until = [value for _, value in quality.measured]
             done(place, "status")
+            done(place, "compare")
             done(place, "switch")
             searched_by(new)
             figures["rollback, the whole command, s"] = done(place, "rollback")
@@ -269,7 +286,7 @@ def run(servers: Servers) -> dict[str, Any]:  # noqa: PLR0915 (one story, told i
     return figures
 
 
-def per_chunk(place: Place, log: Path, embedder: Embedder) -> float:
+def per_chunk(place: Place, log: Path, embedder: Keeping) -> float:
     """Texts of documents that nobody edited which the new model has embedded, for each chunk."""
     names = Collections().at("2")
     texts = [
@@ -285,9 +302,13 @@ def per_chunk(place: Place, log: Path, embedder: Embedder) -> float:
 
 def main() -> int:
     """Measure, and print."""
-    argparse.ArgumentParser(prog="python -m benchmarks.migration").parse_args()
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.migration", description="Change the model of a live store."
+    )
+    parser.add_argument("--documents", type=int, default=PER_SET, help="of each of three sets")
+    options = parser.parse_args()
     with Servers() as servers:
-        figures = run(servers)
+        figures = run(servers, options.documents)
     print(json.dumps(figures, indent=1))
     return 0
 

@@ -220,7 +220,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         epilog="Exit code 0: done. 1: not possible now, one line says why. 130: Ctrl-C. "
         "After a kill, call the same command again.",
     )
-    commands = parser.add_subparsers(dest="command", required=True)
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="COMMAND", help="one of these"
+    )
     start = commands.add_parser("start", help="embed everything by a second model as well")
     start.add_argument("model", help="as EMBEDDING_MODEL: a folder or a hub id")
     for name, help_ in (

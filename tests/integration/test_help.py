@@ -11,7 +11,8 @@ import pytest
 from tests.processes import ROOT
 
 COMMANDS = (
-    *("flows.reconcile", "flows.replay", "retrieval.search", "retrieval.status"),
+    *("flows.migrate", "flows.reconcile", "flows.replay"),
+    *("retrieval.compare", "retrieval.search", "retrieval.status"),
     *("examples.demo", "ops.dev", "ops.stack", "ops.image_lock", "benchmarks"),
     *("tests.chaos.soak", "tests.faults", "tests.mutants"),
 )
