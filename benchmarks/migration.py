@@ -45,7 +45,7 @@ from retrieval.sync import compare, expected_state, stored_state
 
 FLOW: Final = "benchmarks.migration_flow"
 PER_SET: Final = 150
-POSTS: Final = 100
+POSTS: Final = 60
 QUERIES: Final = 40
 """Of each set."""
 EDITS_PER_S: Final = 4.0

@@ -117,6 +117,6 @@ def _check_vectors(collection: str, info: q.CollectionInfo, dimension: int) -> N
     if dense is None or dense.size != dimension:
         raise ConfigurationError(
             f"Qdrant collection {collection} has no vector {VECTOR_NAME!r} of {dimension} "
-            "components, which EMBEDDING_MODEL makes: delete the collection, or set the model "
-            "that it was made with"
+            "components, which EMBEDDING_MODEL makes: set the model that it was made with, and "
+            "change it by python -m flows.migrate start MODEL"
         )
