@@ -14,6 +14,8 @@ from typing_extensions import Self, override
 from models.timestamps import time_text
 
 _MAX_DEPTH = 32
+_LONGEST_TAG = 128
+_MOST_TAGS = 64
 _PROSE_FILES = {".md", ".mdx", ".markdown", ".rst", ".txt", ".adoc", ".ipynb"}
 
 DOCUMENT_TYPES: dict[str, type["Document"]] = {}
@@ -54,6 +56,8 @@ class Document:
     published_at: str | None = None
     """RFC 3339, in UTC; None where the document has none that can be read."""
     updated_at: str | None = None
+    language: str | None = None
+    tags: tuple[str, ...] = ()
 
     def __init_subclass__(cls, collection: str) -> None:
         cls.type = collection
@@ -76,6 +80,8 @@ class Document:
             name=_scalar(body.get("name")),
             published_at=time_text(body.get("published_at")),
             updated_at=time_text(body.get("updated_at")),
+            language=_language(body),
+            tags=_tags(body.get("tags")),
         )
 
     @classmethod
@@ -87,7 +93,7 @@ class Document:
         """What every chunk of a section stands under, from the outermost to the innermost."""
         return ()
 
-    def metadata(self) -> dict[str, str | None]:
+    def metadata(self) -> dict[str, Any]:
         """The fields of the document that the payload of its record and chunks repeats."""
         return {
             "entry_id": self.entry_id,
@@ -98,6 +104,8 @@ class Document:
             "name": self.name,
             "published_at": self.published_at,
             "updated_at": self.updated_at,
+            "language": self.language,
+            "tags": list(self.tags) or None,
         }
 
 
@@ -184,6 +192,24 @@ def _scalar(value: Any) -> str | None:
     if isinstance(value, Mapping) and isinstance(value.get("$oid"), str):
         return _well_formed(value["$oid"])
     return _well_formed(str(value))
+
+
+def _language(body: Mapping[str, Any]) -> str | None:
+    """As the document says it, or its content: in small letters."""
+    content = body.get("content")
+    inner = content.get("language") if isinstance(content, Mapping) else None
+    for said in (body.get("language"), inner):
+        if isinstance(said, str) and said.strip():
+            return _well_formed(said.strip().lower()[:_LONGEST_TAG])
+    return None
+
+
+def _tags(value: Any) -> tuple[str, ...]:
+    """The texts of a list, or the only one; each once, without those that are no labels."""
+    values = [value] if isinstance(value, str) else value if isinstance(value, list) else []
+    labels = (_well_formed(one.strip()) for one in values if isinstance(one, str))
+    kept = dict.fromkeys(one for one in labels if 0 < len(one) <= _LONGEST_TAG)
+    return tuple(kept)[:_MOST_TAGS]
 
 
 def _well_formed(text: str) -> str:

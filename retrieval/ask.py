@@ -70,5 +70,7 @@ def _hit(point: q.ScoredPoint) -> Hit:
         context=payload.get("context"),
         published_at=payload.get("published_at"),
         updated_at=payload.get("updated_at"),
+        language=payload.get("language"),
+        tags=tuple(payload.get("tags") or ()),
         id=str(point.id),
     )

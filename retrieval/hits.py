@@ -39,6 +39,10 @@ class Hit:
     """When the document was published, as it says itself: RFC 3339, in UTC."""
     updated_at: str | None = None
     """When it was changed, in the same way."""
+    language: str | None = None
+    """Of the document, as it says itself, in small letters."""
+    tags: tuple[str, ...] = ()
+    """Of the document."""
 
 
 def metadata_of(hit: Hit) -> dict[str, Any]:
@@ -47,7 +51,7 @@ def metadata_of(hit: Hit) -> dict[str, Any]:
     return {
         name: value
         for name, value in fields.items()
-        if value is not None and name not in ("content", "id")
+        if value not in (None, ()) and name not in ("content", "id")
     }
 
 

@@ -19,7 +19,7 @@ MODES: Final[tuple[Mode, ...]] = ("hybrid", "dense", "sparse")
 
 _FIELDS: Final = [
     *("type", "entry_id", "author_id", "platform", "link", "name", "path", "content", "context"),
-    *("published_at", "updated_at"),
+    *("published_at", "updated_at", "language", "tags"),
 ]  # fmt: skip
 _MOMENTS: Final = ("published_after", "published_before", "updated_after", "updated_before")
 _SHALLOWEST: Final = 16
@@ -47,6 +47,10 @@ class Options(TypedDict, total=False):
     entry_id: str | None
     path: str | None
     """File in a repository, or field of the content."""
+    language: str | None
+    """As the document says it, in small letters."""
+    tag: str | None
+    """One of the document's tags."""
     published_after: Moment | None
     """At this moment or later; a document without the date is in no range."""
     published_before: Moment | None
@@ -91,6 +95,8 @@ class Wanted:
     platform: str | None = None
     entry_id: str | None = None
     path: str | None = None
+    language: str | None = None
+    tag: str | None = None
     published_after: Moment | None = None
     published_before: Moment | None = None
     updated_after: Moment | None = None
@@ -162,10 +168,11 @@ class Wanted:
         must: list[q.Condition] = []
         if models:
             must.append(q.FieldCondition(key="model", match=q.MatchAny(any=list(models))))
-        for name in ("author_id", "platform", "entry_id", "path"):
+        for name in ("author_id", "platform", "entry_id", "path", "language", "tag"):
             value = getattr(self, name)
             if value is not None:
-                must.append(q.FieldCondition(key=name, match=q.MatchValue(value=value)))
+                key = "tags" if name == "tag" else name
+                must.append(q.FieldCondition(key=key, match=q.MatchValue(value=value)))
         for name in ("published", "updated"):
             after = read_time(getattr(self, f"{name}_after"))
             before = read_time(getattr(self, f"{name}_before"))

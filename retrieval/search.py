@@ -99,6 +99,8 @@ def _search(
         platform=options.platform,
         entry_id=options.document,
         path=options.path,
+        language=options.language,
+        tag=options.tag,
         published_after=options.published_after,
         published_before=options.published_before,
         updated_after=options.updated_after,
@@ -195,6 +197,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--platform", type=_typed, help="search documents of this platform only")
     parser.add_argument("--document", type=_typed, help="search the document of this entry_id only")
     parser.add_argument("--path", type=_typed, help="search this file or field only")
+    parser.add_argument("--language", type=_typed, help="search documents of this language only")
+    parser.add_argument("--tag", type=_typed, help="search documents with this tag only")
     for what in ("published", "updated"):
         parser.add_argument(
             f"--{what}-after", metavar="DATE", help=f"search what was {what} on this day or later"

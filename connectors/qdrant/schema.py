@@ -35,6 +35,8 @@ _CHUNKS: Final[Indexes] = {
     "path": q.PayloadSchemaType.KEYWORD,
     "published_at": q.PayloadSchemaType.DATETIME,
     "updated_at": q.PayloadSchemaType.DATETIME,
+    "language": q.PayloadSchemaType.KEYWORD,
+    "tags": q.PayloadSchemaType.KEYWORD,
 }
 _TOMBSTONES: Final[Indexes] = {
     "type": q.PayloadSchemaType.KEYWORD,

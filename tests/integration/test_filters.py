@@ -63,6 +63,8 @@ def point(type_: str, number: int) -> q.PointStruct:
         "path": f"{number % 3}.md",
         "published_at": day,
         "updated_at": day,
+        "language": ("en", "de", None)[number % 3],
+        "tags": [f"t{number}", f"t{number + 1}"],
     }
     dense = HashingEmbedder().encode([TEXT])[0].tolist()
     vectors: Any = {"dense": dense, **named(chunk_weights(TEXT))}
@@ -84,6 +86,8 @@ EVERY = {
     "published_before": "2024-05-01T12:00:00.001Z",
     "updated_after": date(2024, 5, 1),
     "updated_before": "2024-05-02",
+    "language": "en",
+    "tag": "t1",
     "only": paths("0.md", "1.md"),
 }
 
@@ -97,6 +101,9 @@ EVERY = {
         ({"platform": "paper"}, {3, 4, 5}),
         ({"entry_id": "1"}, {2, 3}),
         ({"path": "2.md"}, {2, 5}),
+        ({"language": "de"}, {1, 4}),
+        ({"tag": "t3"}, {2, 3}),
+        ({"tag": "t3", "language": "en"}, {3}),
         ({"published_after": "2024-05-02"}, {1, 2, 4}),
         ({"published_before": "2024-05-02"}, {0, 3}),
         ({"updated_after": "2024-05-02T12:00:00Z", "updated_before": "2024-05-03"}, {1, 4}),

@@ -108,9 +108,8 @@ def test_strict_mode_refuses_no_filter_and_every_index_serves_one(served: Place)
         world.apply(change("a", 2**63 - 2, redelivered=True))
         search = RetrievalClient(client, HashingEmbedder()).search
         assert [hit.content for hit in search("a", types=["posts"], author_id="me")] == ["a"]
-        search(
-            "a", platform="x", path="y", published_after="2026-01-01", updated_before="2026-05-31"
-        )
+        search("a", platform="x", path="y", language="en", tag="x")
+        search("a", published_after="2026-01-01", updated_before="2026-05-31")
         world.apply(change(None, 2**63 - 1))
         for command in (("retrieval.status",), ("tests.hashing_reconcile",)):
             ended = run(served, *command)
@@ -152,7 +151,7 @@ def test_a_store_of_an_earlier_version_gets_the_indexes_it_lacks_and_loses_the_o
         # Somebody has indexed links for filters of their own.
         assert found.pop(POSTS) == {
             *("entry_id", "author_id", "platform", "path", "model", "link"),
-            *("published_at", "updated_at"),
+            *("published_at", "updated_at", "language", "tags"),
         }
         assert found["cleaned_posts"] == {"machine_files", "chunks_left_out"}
         assert found["tombstones"] == {"type", "deleted_at"}

@@ -34,6 +34,7 @@ def test_article_reads_title_first_and_no_language() -> None:
     assert article.metadata() == {
         "entry_id": "a", "type": "articles", "author_id": "0123456789abcdef01234567",
         "platform": "5", "link": None, "name": "T", "published_at": None, "updated_at": None,
+        "language": "en", "tags": None,
     }  # fmt: skip
 
 
@@ -58,6 +59,27 @@ def test_repository_keeps_files_verbatim_and_maps_its_owner() -> None:
 def test_a_document_without_content_is_refused(type_: str, body: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="content"):
         DOCUMENT_TYPES[type_].parse("a", body)
+
+
+@pytest.mark.parametrize(
+    ("fields", "language", "tags"),
+    [
+        ({}, None, ()),
+        ({"language": " EN-us "}, "en-us", ()),
+        ({"language": "", "content": {"language": "De", "Content": "x"}}, "de", ()),
+        ({"language": 5, "tags": 5}, None, ()),
+        ({"tags": ["rag", " cdc ", "rag", "", None, 5, ["x"], "x" * 129]}, None, ("rag", "cdc")),
+        ({"tags": "machine learning"}, None, ("machine learning",)),
+        ({"tags": [str(number) for number in range(99)]}, None, tuple(map(str, range(64)))),
+        ({"tags": ["\ud800"], "language": "\ud800"}, "\ufffd", ("\ufffd",)),
+    ],
+)
+def test_language_and_tags_are_read_or_left_out(
+    fields: dict[str, Any], language: str | None, tags: tuple[str, ...]
+) -> None:
+    post = Post.parse("a", {"content": "text", **fields})
+    assert (post.language, post.tags) == (language, tags)
+    assert post.metadata()["tags"] == (list(tags) or None)
 
 
 def test_deep_nesting_is_refused() -> None:

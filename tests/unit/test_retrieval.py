@@ -361,7 +361,8 @@ class TestPlaces:
         assert {hit["path"]: hit["position"] for hit in printed} == {"1.md": None, "4.md": 2}
         assert list(printed[0]) == [
             *("score", "type", "entry_id", "author_id", "platform", "link", "name", "path"),
-            *("content", "dense", "sparse", "context", "published_at", "updated_at", "position"),
+            *("content", "dense", "sparse", "context", "published_at", "updated_at"),
+            *("language", "tags", "position"),
         ]
 
 

@@ -143,6 +143,18 @@ def test_a_changed_date_is_a_change_of_payloads_that_embeds_nothing(world: World
     assert world.differences() == []
 
 
+def test_changed_tags_are_a_change_of_payloads_that_embeds_nothing(world: World) -> None:
+    world.write("insert", tags=["rag"], language="en")
+    count, encoded = len(world.fields("path")), world.embedder.encoded
+    assert world.write(tags=["rag", "cdc"], language="EN") == "upserted"
+    assert world.fields("tags") == [["rag", "cdc"]] * count
+    assert world.write(tags=["rag", "cdc", "rag"], language="en") == "refreshed"
+    assert world.write(tags=[]) == "upserted"
+    assert world.fields("tags") == world.fields("language") == [None] * count
+    assert world.embedder.encoded == encoded
+    assert world.differences() == []
+
+
 def test_a_store_without_dates_is_upgraded_by_reconcile_and_embeds_nothing(world: World) -> None:
     world.write("insert", published_at="2024-05-01", updated_at=MAY)
     for collection in (cleaned("talks"), vectors_of("talks")):
