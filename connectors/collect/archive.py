@@ -86,10 +86,10 @@ def open_archive(path: Path) -> Iterator[Archive]:
 
     :raises SourceError: there is none, it is broken, or has too many members
     """
+    if not path.is_file():  # a pipe would be waited for
+        raise SourceError(f"there is no file {path}")
     try:
         file = zipfile.ZipFile(_Bounded(path))
-    except FileNotFoundError as error:
-        raise SourceError(f"there is no file {path}") from error
     except _ERRORS as error:
         raise SourceError(f"{path.name} is no zip archive that can be read: {error}") from error
     with file:

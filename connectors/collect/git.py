@@ -53,6 +53,9 @@ def parse(table: Table) -> "GitSource":
     branch = table.text("branch", "")
     if branch.startswith("-") or re.search(r"[\s~^:?*\[\\\x00-\x1f\x7f]", branch):
         table.mistake("branch", f"= {shown(branch, 80)} is no name of a branch")
+    exclude = table.texts("exclude")
+    if any("\0" in pattern for pattern in exclude):
+        table.mistake("exclude", "has a pattern with NUL, which no path has")
     return GitSource(
         url=url,
         author=table.author,
@@ -62,7 +65,7 @@ def parse(table: Table) -> "GitSource":
         limits=Limits(
             file_bytes=table.integer("max_file_kb", 500, 1, 10_000) * 1000,
             text_bytes=table.integer("max_text_kb", 10_000, 1, 12_000) * 1000,
-            exclude=table.texts("exclude"),
+            exclude=exclude,
         ),
         largest=table.integer("max_mb", 1000, 1, 100_000) * 1_000_000,
         timeout_s=table.number("timeout", 300, 1, 3600),
@@ -209,6 +212,8 @@ class GitSource:
         if self.token:
             for secret in (self._header().rpartition(" ")[2], self.token):
                 text = text.replace(secret, "***")
+        if re.search(r"requested URL returned error: 30\d|redirect", text):
+            text += ": it has moved, and redirects are not followed: write its new link"
         if "could not read Username" in text:
             text = "the server asks who we are: is the link right? Is the repository private?"
             text += " Then set token to the name of an environment variable that holds one"

@@ -270,7 +270,9 @@ def _environment(folder: Path, protocol: str, settings: Mapping[str, str]) -> di
     """All that git gets to know: nothing of this program's own environment."""
     numbered = enumerate(settings.items())
     return {
-        "PATH": os.defpath,
+        "PATH": os.pathsep.join(
+            [str(Path(shutil.which("git") or "/usr/bin/git").parent), os.defpath]
+        ),
         "HOME": str(folder),
         "LC_ALL": "C",
         "GIT_ALLOW_PROTOCOL": protocol,

@@ -39,7 +39,7 @@ def open_named(path: Path) -> IO[bytes]:
     """
     try:
         return open_file(path.resolve(strict=True))
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise SourceError(f"{path} cannot be read: {reason}") from error
 

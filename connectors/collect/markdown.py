@@ -162,7 +162,7 @@ class _Walk:
         try:
             root = self._root.resolve(strict=True)
             root.stat()
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise SourceError(f"{self._root} cannot be read: {reason}") from error
         if not root.is_dir():
