@@ -29,8 +29,8 @@ from models.prepared import (
     Upsert,
 )
 
-MAX_CHUNKS: Final = 20_000
-"""Of a document; the usual ones of the largest messages, of 16 MiB, have fewer."""
+MAX_CHUNKS: Final = 100_000
+"""Of a document; the largest message, of 16 MiB, has so many if they are of 170 bytes."""
 
 log = logging.getLogger("flows")
 

@@ -194,8 +194,8 @@ def test_another_cap_takes_away_or_embeds_no_more_than_what_it_is_about(
 
 
 def test_no_cap_is_met_by_a_document_of_usual_form() -> None:
-    """The largest message is 16 MiB; a chunk of prose has a thousand characters."""
-    assert Settings.from_env({}).max_chunks == MAX_CHUNKS >= 2**24 // 1000
+    """The largest message is 16 MiB; a small file is a chunk."""
+    assert Settings.from_env({}).max_chunks == MAX_CHUNKS >= 2**24 // 170
 
 
 def test_status_has_a_line_for_each_thing_that_is_kept_out() -> None:

@@ -101,14 +101,14 @@ anything = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(anything)
 def test_whatever_a_field_holds_it_is_read_or_left_out(value: Any) -> None:
     text = time_text(value)
     assert text is None or time_text(text) == text
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(st.datetimes(datetime(1700, 1, 1), datetime(9999, 12, 31)))  # noqa: DTZ001 (in UTC)
 def test_a_date_of_bson_passes_the_queue_unchanged(moment: datetime) -> None:
     moment = moment.replace(microsecond=moment.microsecond // 1000 * 1000)
