@@ -64,8 +64,8 @@ class Options(TypedDict, total=False):
     per_document: int | None
     """Hits of one document at most [any number]."""
     diversity: float | None
-    """From 0 to 1: how much a hit loses by being like those before it [0], see `diverse`. It is told
-    by vectors, so a search by words then leaves out chunks of other models, too."""
+    """From 0 to 1: how much a hit loses by being like those before it [0], see `diverse`. Told
+    by vectors: a search by words then leaves out chunks of other models, too."""
     rerank: bool | None
     """Let the client's cross-encoder decide [if it has one]; `Hit.score` is its score then."""
     candidates: int
