@@ -15,9 +15,14 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 from pymongo.database import Database
+from qdrant_client import QdrantClient
 
+from models import CapturedChange
+from models.metrics import CHUNKS_EMBEDDED
 from ops.flow_process import FlowProcess
 from tests.processes import ROOT
+from tests.unit.test_flows import delivery
+from tests.unit.test_flows import run as run_features
 from tests.web import Answer, Site, item, rss, serving
 
 pytestmark = pytest.mark.mongodb
@@ -131,6 +136,32 @@ def test_one_edited_post_is_exactly_one_event(
     assert document is not None
     assert "Another text." in document["content"]["Content"]
     assert "tags" not in document, "a field that vanishes at the source vanishes here"
+
+
+def test_of_an_edited_post_only_the_changed_chunks_are_embedded(
+    here: Here, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here.sources(blog="")
+    told = [f"Paragraph {i} says " + f"something of its own about {i} " * 30 for i in range(40)]
+    serve(here, "blog", item("one", "</p><p>".join(told)))
+    client = QdrantClient(":memory:")
+    embedded: list[float] = []
+    with here.database.watch() as stream:
+        for _ in range(2):
+            here.collect(capsys)
+            event = stream.next()
+            document = event["fullDocument"]
+            change = CapturedChange(
+                event["operationType"], "articles", len(embedded) + 1, document["_id"], document
+            )
+            before = CHUNKS_EMBEDDED._value.get()
+            assert run_features(client, [delivery(change)]) == []
+            embedded.append(CHUNKS_EMBEDDED._value.get() - before)
+            told[20] += " and a word more"
+            serve(here, "blog", item("one", "</p><p>".join(told)))
+    client.close()
+    assert embedded[0] > 10
+    assert 1 <= embedded[1] <= 2
 
 
 def test_a_feed_that_has_not_changed_is_not_sent_again(

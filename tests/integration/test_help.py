@@ -11,7 +11,7 @@ import pytest
 from tests.processes import ROOT
 
 COMMANDS = (
-    *("flows.migrate", "flows.reconcile", "flows.replay"),
+    *("flows.collect", "flows.migrate", "flows.reconcile", "flows.replay"),
     *("retrieval.compare", "retrieval.search", "retrieval.status"),
     *("examples.demo", "ops.dev", "ops.stack", "ops.image_lock", "benchmarks"),
     *("tests.chaos.soak", "tests.faults", "tests.mutants"),
