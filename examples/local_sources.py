@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final
 
+from examples.place import ExampleError
 from ops.flow_process import ROOT
 from ops.git_server import GitServer
 
@@ -66,6 +68,8 @@ _FEED: Final = """<?xml version="1.0" encoding="UTF-8"?>
 @contextlib.contextmanager
 def local_sources(folder: Path) -> Iterator[Sources]:
     """Serve the feed and the repository while the context lasts; tables that name them."""
+    if shutil.which("git") is None:
+        raise ExampleError("the program git is missing, which serves and reads a repository here")
     _make_repository(folder / "collecting.git")
     with _feed_server() as feed, GitServer(folder) as repositories:
         yield {

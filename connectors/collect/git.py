@@ -33,7 +33,9 @@ _PLATFORMS: Final = {
 _HOST: Final = r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|[0-9a-f:.]+"
 """Names that everybody takes for the same: what is checked is what git then connects to."""
 _REF: Final = "refs/collected"
-_OLDEST: Final = (2, 37)
+_OLDEST: Final = (2, 31)
+"""The first git that takes settings from its environment."""
+_OLDEST_PINNED: Final = (2, 37)
 """The first git that connects to the address it is told to."""
 
 _Read = tuple[str, datetime | None, Tree]
@@ -129,7 +131,7 @@ class GitSource:
                 # local paths are fetched by the file protocol; git takes none but this one
                 protocol = urlsplit(self.url).scheme
                 git = Git(folder, protocol, self._settings(), until, self.largest)
-                self._check_version(git)
+                self._check_version(git.run("version").decode())
                 tip = self._tip(git)
                 if tip == state.get("commit"):
                     return None
@@ -219,12 +221,13 @@ class GitSource:
             text += " Then set token to the name of an environment variable that holds one"
         return text
 
-    @staticmethod
-    def _check_version(git: Git) -> None:
-        told = git.run("version").decode()
+    def _check_version(self, told: str) -> None:
+        # where every address is allowed, it does not matter which one a name turns out to have
+        oldest = _OLDEST if self.private else _OLDEST_PINNED
         found = re.search(r"(\d+)\.(\d+)", told)
-        if found is None or (int(found[1]), int(found[2])) < _OLDEST:
-            raise SourceError(f"{told.strip():.80} is too old: install git 2.37 or newer")
+        if found is None or (int(found[1]), int(found[2])) < oldest:
+            wanted = ".".join(map(str, oldest))
+            raise SourceError(f"{told.strip():.80} is too old: install git {wanted} or newer")
 
 
 def _date(seconds: str) -> datetime | None:

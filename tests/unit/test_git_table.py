@@ -11,6 +11,7 @@ from connectors.collect.git import GitSource, parse
 from connectors.collect.git_program import _environment
 from connectors.collect.table import Table
 from connectors.collect.texts import NotTextError, text_of
+from models.errors import SourceError
 
 URL = "https://GitHub.com/Ada/Streams.git"
 
@@ -87,6 +88,16 @@ def test_a_token_is_shown_nowhere_and_taken_out_of_errors() -> None:
     said = source._without_secrets(f"remote: you said {header} and s3cret")
     assert header.split()[-1] not in said
     assert "s3cret" not in said
+
+
+def test_a_git_that_looks_names_up_by_itself_is_not_used_where_addresses_count() -> None:
+    public, private = parsed()[0], parsed(allow_private=True)[0]
+    for told in ("git version 2.37.0", "git version 2.39.5 (Apple Git-154)", "git version 3.0"):
+        public._check_version(told)
+    private._check_version("git version 2.34.1")
+    for source, told in ((public, "git version 2.34.1"), (private, "git version 2.30.2")):
+        with pytest.raises(SourceError, match="too old: install git"):
+            source._check_version(told)
 
 
 def test_git_gets_nothing_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
