@@ -51,6 +51,7 @@ bench: stack ## measure throughput, freshness and cost of an edit
 	@$(RUN) $(PYTHON) -m benchmarks
 
 eval: python ## do searches find what they should? docs/quality.md; CORPUS=folder: one of BEIR's
+	@ops/install.sh bench
 	@$(RUN) $(PYTHON) -m benchmarks.quality
 
 dev: stack ## the local stack in the foreground: both servers and both flows

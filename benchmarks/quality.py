@@ -1,9 +1,9 @@
 """`make eval`: how well searches find what they should, on text whose answers are known.
 
 The documents go through the real chunker, the real model and the real store, which is made anew in
-.data/eval; vectors are kept there, so a second run takes a minute. Writes benchmarks/eval.json and
-the section Retrieval of docs/quality.md. With CORPUS, a folder in the form of BEIR, it searches
-that and prints what came out, see `benchmarks.beir`.
+.data/eval; vectors are kept there, so a second run takes a minute. Writes benchmarks/eval.json, the
+section Retrieval of docs/quality.md and docs/quality.png. With CORPUS, a folder in the form of
+BEIR, it searches that and prints what came out, see `benchmarks.beir`.
 """
 
 import json
@@ -24,6 +24,8 @@ from qdrant_client import QdrantClient
 
 from benchmarks.known_items import Item, Set, sets
 from benchmarks.measures import mean, ndcg, ratio, recall, reciprocal
+from benchmarks.peer_splitters import PEERS
+from benchmarks.quality_plot import plot_quality
 from benchmarks.sections import write_section
 from connectors.qdrant import QdrantSettings, QdrantStore, open_client
 from connectors.qdrant.embedded import StoreFolder, stop
@@ -215,10 +217,24 @@ def _values(half: Half) -> dict[str, list[float]]:
 
 
 def compared(some: Sequence[Set], embedder: ChunkingEmbedder, folder: Path) -> dict[str, Any]:
-    """The same, and what the context of chunks adds."""
+    """The same, what the context of chunks adds, and the defaults of other tools."""
     results = measure(some, embedder, folder)
     without = measure(some, embedder, folder, with_context=False)
     mine, theirs = results.pop("values"), without.pop("values")
+    results["peers"] = {}
+    for name, made in PEERS.items():
+        peer = measure(some, embedder, folder, made(), with_context=False)
+        values = peer.pop("values")
+        results["peers"][name] = {
+            "chunks": peer["chunks"],
+            **{
+                rows: {
+                    "ndcg@10": peer[rows]["ndcg@10"]["dense"],
+                    "hybrid ÷ it": ratio(mine[rows]["hybrid"], values[rows]["dense"]),
+                }
+                for rows in (ALL, TOGETHER)
+            },
+        }
     results["without context"] = {
         name: {
             "ndcg@10": without[name]["ndcg@10"],
@@ -270,6 +286,7 @@ def page(results: Mapping[str, Any]) -> str:
         lines.append(f"| {title} | {' | '.join(cells)} |")
     if "without context" in results:
         lines += _context_lines(results["without context"])
+        lines += _peer_lines(results["peers"])
     tried = ", ".join(f"{k}: {value}" for k, value in results["k, tuning half"].items())
     lines += [
         "",
@@ -278,6 +295,8 @@ def page(results: Mapping[str, Any]) -> str:
         "",
         "± is half of a 95 % interval (2,000 resamples of the queries). In the rows of sets, a",
         'query searches the documents of its own set; "searched together" searches all of them.',
+        "",
+        "![nDCG@10 of each set, by mode, and of the defaults of other tools](quality.png)",
     ]
     return "\n".join(lines)
 
@@ -302,6 +321,23 @@ def _context_lines(rows: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def _peer_lines(rows: Mapping[str, Any]) -> list[str]:
+    lines = [
+        "",
+        "The splitters that other tools use unless told otherwise, with the same texts, model and",
+        "store, and their dense search",
+        "([benchmarks/peer_splitters.py](../benchmarks/peer_splitters.py)):",
+        "",
+        "| | chunks | nDCG@10 | twinstream's hybrid ÷ it |",
+        "|---|---:|---:|---:|",
+    ]
+    for name, row in rows.items():
+        for title in (ALL, TOGETHER):
+            cells = (f"{row['chunks']:,}", *map(str, row[title].values()))
+            lines.append(f"| {name}, {title} | {' | '.join(cells)} |")
+    return lines
+
+
 def main() -> None:
     """Measure, and write what came out."""
     begun = time.monotonic()
@@ -317,6 +353,7 @@ def main() -> None:
     results["machine"] = f"{os.cpu_count()} cores, Python {platform.python_version()}"
     RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     write_section(PAGE, "Quality", "Retrieval", page(results))
+    plot_quality(results, PAGE.with_suffix(".png"))
     print(f"{results[ALL]['ndcg@10']}\n{time.monotonic() - begun:.0f} s; see {PAGE}")
 
 
