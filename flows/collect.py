@@ -33,10 +33,14 @@ from flows.operators.collect import Policy, Writer
 from flows.operators.readable import readable
 from flows.recovery import check_recovery
 from flows.settings import Settings, secrets
-from flows.sources import Source, SourcesError, load_sources
 from models import DOCUMENT_TYPES
 from models.collected import Run, Step, Tally
 from models.errors import ConfigurationError
+
+try:
+    from flows.sources import Source, SourcesError, load_sources
+except ModuleNotFoundError as error:  # as in the image of the flows
+    sys.exit(f"configuration error: {error.name} is missing: pip install '.[collect]'")
 
 _EPILOG: Final = (
     "Exit code 0: every source was read to its end, and every document of it. 1: something could "

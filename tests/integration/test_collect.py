@@ -342,6 +342,16 @@ def test_the_flow_keeps_looking_until_it_is_told_to_end(here: Here, tmp_path: Pa
     assert flow.output().count("status 404") == 1, "the same failure is told once"
 
 
+def test_without_the_extra_one_line_says_how_to_get_it() -> None:
+    program = "import sys; sys.modules['feedparser'] = None; import flows.collect"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    line = "configuration error: feedparser is missing: pip install '.[collect]'\n"
+    assert done.stderr == line
+
+
 def wait_for(met: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 30
     while not met():
