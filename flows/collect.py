@@ -160,8 +160,8 @@ def _writer(sources: Sequence[Source], store: CollectedStore) -> Writer:
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m flows.collect",
-        description="Read the sources of sources.toml into MongoDB. To keep reading them: "
-        "python -m bytewax.run flows.collect",
+        description="Read the sources of sources.toml into MongoDB. `python -m bytewax.run "
+        "flows.collect` keeps reading them.",
         epilog=_EPILOG,
     )
     parser.add_argument("--once", action="store_true", required=True, help="read each source once")
