@@ -86,7 +86,7 @@ class Backfill:
             seen = published = 0
             said_at = time.monotonic()
             for some in _batches(scan_documents(mongo, settings.mongo_database, types, now)):
-                self._make_room(publisher)
+                self._wait(publisher, ON_THEIR_WAY)
                 messages = self._missing(some)
                 publisher.submit(messages)
                 seen, published = seen + len(some), published + len(messages)
@@ -94,6 +94,7 @@ class Backfill:
                     said_at = time.monotonic()
                     log.info("%d of about %d documents, %d of them sent", seen, total, published)
             publisher.flush()
+            self._wait(publisher, 0)  # else the comparison that follows would find them missing
         return published
 
     def _missing(self, changes: Sequence[CapturedChange]) -> list[Any]:
@@ -108,13 +109,13 @@ class Backfill:
             self._sent.append(_Sent(queue, key, event.version))
         return messages
 
-    def _make_room(self, publisher: RabbitMQPublisher) -> None:
-        """Wait until few enough documents are on their way."""
+    def _wait(self, publisher: RabbitMQPublisher, most: int) -> None:
+        """Wait until at most so many documents are on their way."""
         self._progress_at = time.monotonic()
-        while len(self._sent) > ON_THEIR_WAY:
+        while len(self._sent) > most:
             publisher.check()
             self._settle()
-            if len(self._sent) <= ON_THEIR_WAY:
+            if len(self._sent) <= most:
                 return
             if time.monotonic() - self._progress_at > _STALLED_S:
                 self._progress_at = time.monotonic()
