@@ -19,7 +19,7 @@ QUERY = "für 怎样"
 TOLD = "Straße → 怎样 👩‍💻"
 # All in one process, which imports the product once.
 PROGRAM = """
-import contextlib, logging, sys
+import contextlib, logging, sys, unittest.mock
 from examples import demo
 from flows.command import run_command
 from flows.logs import complain, configure_logging, say
@@ -33,7 +33,7 @@ status._queues = lambda settings, problems: {"default": TOLD}
 status._store = lambda settings, problems: {}
 
 hits = [Hit(0.5, kind, *[TOLD] * 6, TOLD, "1") for kind in ("posts", "repositories")]
-search._opened = contextlib.nullcontext
+search._opened = lambda: contextlib.nullcontext(unittest.mock.Mock())
 search._search = lambda _, asked, options: (hits if asked == QUERY else [], [None] * 2)
 
 def lines():  # as reconcile and replay print them

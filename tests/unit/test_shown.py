@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pika
 import pytest
@@ -90,7 +91,7 @@ def hits() -> list[Hit]:
 def test_search_shows_no_terminal_escapes_of_a_document(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(search, "_opened", nullcontext)
+    monkeypatch.setattr(search, "_opened", lambda: nullcontext(Mock()))
     monkeypatch.setattr(search, "_search", lambda *_: (hits(), [None, None]))
     assert search.main(arguments) == 0
     out = capsys.readouterr().out
@@ -105,7 +106,7 @@ def test_search_says_what_a_server_answered_on_one_safe_line(
     def refuse(*_: Any) -> list[Hit]:
         raise ValueError(EVIL)
 
-    monkeypatch.setattr(search, "_opened", nullcontext)
+    monkeypatch.setattr(search, "_opened", lambda: nullcontext(Mock()))
     monkeypatch.setattr(search, "_search", refuse)
     assert search.main(["q"]) == 1
     assert is_safe(capsys.readouterr().err, lines=1)
