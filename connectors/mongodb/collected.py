@@ -1,5 +1,6 @@
 """Documents that were collected, and how far the reading of each source has come."""
 
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
@@ -9,7 +10,7 @@ from typing import Any, Final
 
 from pymongo import InsertOne, MongoClient, ReadPreference, ReplaceOne, ReturnDocument
 from pymongo.collection import Collection as MongoCollection
-from pymongo.errors import BulkWriteError, OperationFailure, PyMongoError
+from pymongo.errors import BulkWriteError, DuplicateKeyError, OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
@@ -68,12 +69,7 @@ class CollectedStore:
         :raises SourceError: MongoDB is away; nothing is lost by beginning later
         """
         try:
-            document: Any = self._states.find_one_and_update(
-                {"_id": self._id(source)},
-                {"$inc": {"run": 1}},
-                upsert=True,
-                return_document=ReturnDocument.AFTER,
-            )
+            document = self._next(source)
         except PyMongoError as error:
             if not is_away(error):
                 raise
@@ -87,6 +83,24 @@ class CollectedStore:
             dict(document.get("state", ())) if fits else {},
             succeeded.replace(tzinfo=timezone.utc).timestamp() if succeeded else 0.0,
         )
+
+    def _next(self, source: str) -> Any:
+        """The state of a source, with the number of its next run.
+
+        Numbers begin at the time in milliseconds: a source whose state was lost, as with the
+        database of checkpoints, has higher ones than the documents that it wrote before.
+        """
+        mine = {"_id": self._id(source)}
+        while True:
+            document: Any = self._states.find_one_and_update(
+                mine, {"$inc": {"run": 1}}, return_document=ReturnDocument.AFTER
+            )
+            if document is not None:
+                return document
+            with suppress(DuplicateKeyError):  # another collector was as quick
+                self._states.update_one(
+                    mine, {"$max": {"run": int(time.time() * 1000)}}, upsert=True
+                )
 
     def is_newest(self, run: Run) -> bool:
         """Whether no other run of the source has begun since."""
@@ -201,9 +215,12 @@ class CollectedStore:
         seen: Callable[[str, str], bool],
     ) -> int:
         collection = self._database[type_]
+        # the runs of another source have numbers of their own
         own = {
-            f"{MARK}.source": {"$in": [run.source, *formerly]},
-            f"{MARK}.run": {"$lte": run.number},
+            "$or": [
+                {f"{MARK}.source": run.source, f"{MARK}.run": {"$lte": run.number}},
+                {f"{MARK}.source": {"$in": list(formerly)}},
+            ]
         }
         with suppress(OperationFailure):  # it only saves time, and may not be allowed
             collection.create_index(f"{MARK}.source", sparse=True)
@@ -229,7 +246,9 @@ def _plan(
     body = {"_id": document.id, **document.fields, MARK: mark}
     if fate.outcome == "missing":
         return Fate("written"), InsertOne(body)
-    if fate.outcome != "unchanged" or found["run"] > run.number:
+    if fate.outcome != "unchanged":
+        return fate, None
+    if found["source"] == run.source and found["run"] > run.number:
         return fate, None
     if (found["source"], found["hash"]) == (run.source, document.hash):
         # a document of this very run was written in an earlier try

@@ -213,6 +213,40 @@ def test_a_link_of_two_sources_stays_with_the_first(
     assert "as the second has it" in here.titles()["one"]
 
 
+def test_a_source_with_more_runs_hands_its_documents_over(
+    here: Here, capsys: pytest.CaptureFixture[str]
+) -> None:
+    serve(here, "young", item("one", "as it was"))
+    here.sources(young="")
+    here.collect(capsys)
+    here.sources(old="", young="")
+    for text in ("first", "second", "third"):
+        serve(here, "old", item("two", text), item("gone", text))
+        here.collect(capsys)
+    serve(here, "young", item("one", "as it was"), item("two", "fourth"))
+    here.states.update_one({"_id": f"{here.name}/old"}, {"$inc": {"run": 10**9}})
+    here.collect(capsys, "--again")
+    serve(here, "old", item("two", "last words"), item("gone", "last words"))
+    here.collect(capsys, "--source", "old")
+    here.sources(young='formerly = ["old"]\nprune = true\nwhole = true')
+    here.collect(capsys)
+    assert set(here.titles()) == {"one", "two"}
+    assert "fourth" in here.titles()["two"]
+
+
+def test_a_lost_state_hides_no_change(here: Here, capsys: pytest.CaptureFixture[str]) -> None:
+    """The database of checkpoints was dropped, or has another name now."""
+    here.sources(blog="prune = true\nwhole = true")
+    for text in ("first", "second", "third"):
+        serve(here, "blog", item("one", text), item("two", text))
+        here.collect(capsys)
+    here.states.drop()
+    serve(here, "blog", item("one", "fourth"))
+    here.collect(capsys)
+    assert set(here.titles()) == {"one"}
+    assert "fourth" in here.titles()["one"]
+
+
 def test_what_is_gone_at_the_source_is_deleted_if_it_says_so(
     here: Here, capsys: pytest.CaptureFixture[str]
 ) -> None:
