@@ -3,6 +3,7 @@
 import calendar
 import html
 import io
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -17,6 +18,7 @@ from connectors.collect.plain import plain, short_language
 _SUBTITLE: Final = 400
 """Characters of a summary that can be a subtitle."""
 _TAGS: Final = 64
+_REFERENCE: Final = re.compile(r"&#(?:[xX]([0-9a-fA-F]{1,4000})|([0-9]{1,4000}));")
 _TEASERS: Final = ("continue reading on medium", "read more", "continue reading", "[…]", "[...]")
 
 
@@ -53,16 +55,46 @@ def _get(found: Any, name: str) -> Any:
     return dict.get(found, name)
 
 
+class UnreadableError(ValueError):
+    """XML at which the library stops."""
+
+
 def parse(text: str, link: str) -> Any:
-    """A feed, by the library; relative links are resolved, and scripts taken out of HTML."""
+    """A feed, by the library; relative links are resolved, and scripts taken out of HTML.
+
+    :raises UnreadableError: it cannot be read, not even in part
+    """
     headers = {"content-type": "application/xml; charset=utf-8", "content-location": link}
-    return feedparser.parse(io.BytesIO(text.encode("utf-8", "replace")), response_headers=headers)
+    body = io.BytesIO(_with_characters(text).encode("utf-8", "replace"))
+    try:
+        return feedparser.parse(body, response_headers=headers)
+    except Exception as error:  # as for a place without coordinates
+        raise UnreadableError(type(error).__name__) from error
+
+
+def _with_characters(text: str) -> str:
+    """Without references to characters that do not exist: the library stops there.
+
+    An emoji as two halves of UTF-16, as some programs write it, becomes the emoji.
+    """
+    replaced = _REFERENCE.sub(_character, text)
+    if replaced == text:
+        return text
+    return replaced.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _character(found: "re.Match[str]") -> str:
+    code = int(found[1], 16) if found[1] else int(found[2])
+    if 0xD800 <= code < 0xE000:
+        return chr(code)
+    return found[0] if code < 0x110000 else "\ufffd"
 
 
 def read_entry(text: str, facts: FeedFacts) -> Entry | None:
     """The entry of a feed of one entry; None if the library finds none.
 
     :param text: as `Cut.entries` gives it
+    :raises UnreadableError: the library stops at it
     """
     parsed = parse(text, facts.link)
     if not parsed.entries:
@@ -100,7 +132,10 @@ def read_entry(text: str, facts: FeedFacts) -> Entry | None:
 
 def facts_of(around: str, facts: FeedFacts) -> FeedFacts:
     """The same facts, with what the feed itself tells."""
-    feed = parse(around, facts.link).feed
+    try:
+        feed = parse(around, facts.link).feed
+    except UnreadableError:  # each entry tells enough of itself
+        return facts
     return FeedFacts(
         facts.link,
         facts.source,
@@ -115,6 +150,8 @@ def facts_of(around: str, facts: FeedFacts) -> FeedFacts:
 def links_of(around: str, link: str) -> tuple[str, bool, bool]:
     """The next page of a feed (empty: none), whether it is an archive, and whether this page says
     that it lists everything: RFC 5005.
+
+    :raises UnreadableError: it cannot be known whether there are more pages
     """
     feed = parse(around, link).feed
     links = {

@@ -11,7 +11,14 @@ from typing import Any, Final
 
 from connectors.collect.encodings import characters, encoding_of
 from connectors.collect.entries import Cut, NotAFeedError
-from connectors.collect.entry import Entry, FeedFacts, facts_of, links_of, read_entry
+from connectors.collect.entry import (
+    Entry,
+    FeedFacts,
+    UnreadableError,
+    facts_of,
+    links_of,
+    read_entry,
+)
 from connectors.collect.hosts import Hosts
 from connectors.collect.links import origin_of
 from connectors.collect.readable import Pages, text_of
@@ -156,7 +163,10 @@ class FeedReader:
                     memory.modified = page.headers.get("last-modified", "")
                 cut = self._cut(page)
                 yield from self._entries(cut, page, memory)
-            following, archive, complete = links_of(cut.around, page.link)
+            try:
+                following, archive, complete = links_of(cut.around, page.link)
+            except UnreadableError:
+                memory.sound, following, archive, complete = False, "", False, False
             lists_all = lists_all or complete or archive
             conditions = {}
             if following and (following in visited or origin_of(following) != origin_of(link)):
@@ -194,7 +204,12 @@ class FeedReader:
                 memory.seen[key] = mark
                 yield Present(self._type, key)
             return
-        entry = read_entry(text, facts)
+        try:
+            entry = read_entry(text, facts)
+        except UnreadableError as error:
+            memory.sound = False
+            yield Refused(self._type, "", f"an entry cannot be read: {error}")
+            return
         if entry is None or not entry.key:
             memory.sound = False
             yield Refused(self._type, "", "an entry has neither a link nor an id")

@@ -204,6 +204,30 @@ def test_broken_xml_breaks_no_other_entry(broken: str) -> None:
     assert len(titles) == 3
 
 
+@pytest.mark.parametrize("stopper", ["<gml:pos>a</gml:pos>", "&#x" + "1" * 5000 + ";"])
+def test_an_entry_at_which_the_library_stops_hides_no_other(stopper: str) -> None:
+    bad = f"<item><title>bad{stopper}</title>{stopper}<link>https://blog.example/bad</link></item>"
+    named = rss(item("one"), bad, item("two"))
+    named = named.replace("<rss ", '<rss xmlns:gml="http://www.opengis.net/gml" ')
+    found = read(StoredWeb(feed=named), whole=True)
+    assert [one["content"]["Title"] for one in documents(found)] == ["one", "two"]
+    assert len([one for one in found if isinstance(one, Refused)]) == 1
+    assert not end(found).whole
+
+
+def test_a_feed_whose_own_words_stop_the_library_is_read_and_never_whole() -> None:
+    """Nobody knows whether it names a next page."""
+    found = read(StoredWeb(feed=rss(item("one"), head="<gml:pos>a</gml:pos>")), whole=True)
+    assert [one["content"]["Title"] for one in documents(found)] == ["one"]
+    assert not end(found).whole
+
+
+def test_an_emoji_in_two_halves_is_an_emoji() -> None:
+    text = "&#55357;&#56832; &#xD83D;&#xDE00; &#xD800; &#x110000; &#65;"
+    title = one_document(rss(item("one").replace("one", text, 1)))["content"]["Title"]
+    assert title == "\U0001f600 \U0001f600 \ufffd \ufffd A"
+
+
 ENCODED = {
     "utf-8 called latin-1": ("utf-8", "iso-8859-1", ""),
     "latin-1 called utf-8": ("windows-1252", "utf-8", ""),
