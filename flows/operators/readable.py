@@ -1,8 +1,9 @@
 """`readable`: what was read of a source, as documents ready to be written, and as failures."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import bytewax.operators as op
 from bson import encode
@@ -16,6 +17,8 @@ from models.documents import DOCUMENT_TYPES
 LONGEST: Final = 15 * 2**20
 """Bytes of a document: MongoDB takes 16 MiB, and so does a broker, with what stands around it."""
 
+_DEEPEST: Final = 100
+"""Levels that MongoDB says it takes."""
 _OF_THE_WRITER: Final = ("_id", "collected")
 _LONGEST_ID: Final = 800
 
@@ -61,6 +64,8 @@ def prepare(step: Step) -> Step:
     if step.type not in DOCUMENT_TYPES:
         return Refused(step.type, step.key, f"there is no type {step.type:.40}")
     fields = {name: value for name, value in step.fields.items() if name not in _OF_THE_WRITER}
+    if _is_deep(fields):
+        return Refused(step.type, step.key, f"nested more than {_DEEPEST} levels deep")
     try:
         id_ = id_of(step.key)
         encoded = encode(fields)
@@ -71,6 +76,19 @@ def prepare(step: Step) -> Step:
     # Some sources say at each visit that everything was updated just now.
     hashed = encode({name: value for name, value in fields.items() if name != "updated_at"})
     return Prepared(step.type, id_, fields, hashlib.sha256(hashed).hexdigest()[:32])
+
+
+def _is_deep(fields: Mapping[str, Any]) -> bool:
+    """Whether MongoDB would refuse it, and with it the whole command that it is part of."""
+    level: list[Any] = [fields]
+    for _ in range(_DEEPEST):
+        level = [
+            inner
+            for one in level
+            for inner in (one.values() if isinstance(one, Mapping) else one)
+            if isinstance(inner, Mapping | list | tuple)
+        ]
+    return bool(level)
 
 
 def _storable(finished: Finished) -> Finished | Failed:

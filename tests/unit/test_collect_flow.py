@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -222,6 +223,8 @@ REFUSED = {
     "no key": Collected("posts", "", {"content": "x"}),
     "no such type": Collected("videos", "a", {"content": "x"}),
     "a number without end": Collected("posts", "a", {"n": 2**64}),
+    "nested too deep": Collected("posts", "a", json.loads('{"a": ' * 101 + "1" + "}" * 101)),
+    "lists too deep": Collected("posts", "a", {"a": json.loads("[" * 101 + "]" * 101)}),
     "a value of no kind": Collected("posts", "a", {"n": object()}),
 }
 
