@@ -28,6 +28,7 @@ from connectors.qdrant import (
     QdrantStore,
     Statement,
     check_owner,
+    copy_tombstones,
     count_by_model,
     one_line,
     open_client,
@@ -109,6 +110,7 @@ class Migration:
         place = next(one for one in places.places if one.model == name)
         store = self._at(place.id)
         store.ensure_collections(new.dimension)
+        self._copy_tombstones(places, place)
         # From the next batch on, flows write every change for both.
         places = self._statement.change(lambda known: _known(known).created(place.id))
         say(f"every change goes to {places.searched.model} and to {name}")
@@ -175,6 +177,7 @@ class Migration:
 
         searched, filled = self._at(places.active), self._at(place.id)
         say(f"{Backfill(self._settings, searched, filled, place.id).run(_TYPES)} documents sent")
+        self._copy_tombstones(places, place)  # those of batches that were under way
         with closing(Comparison(self._settings, _TYPES, new, place.id)) as comparison:
             for _ in range(_ROUNDS):
                 report = compare_and_repair(self._settings, comparison)
@@ -184,6 +187,11 @@ class Migration:
                     return 0
         say("repairs are still on their way: call start again")
         return 1
+
+    def _copy_tombstones(self, places: Places, place: Place) -> None:
+        """What was deleted before is not in MongoDB, but may be in a dead letter."""
+        names = self._names
+        copy_tombstones(self._client, names.at(places.active), names.at(place.id))
 
     def _at(self, id_: str) -> QdrantStore:
         def is_removed() -> bool:

@@ -22,6 +22,7 @@ from connectors.qdrant.scan import ScannedPoint, estimated_points, points_of, sc
 from connectors.qdrant.scroll import scroll
 from connectors.qdrant.statement import Statement, read_places, searched_collections
 from connectors.qdrant.store import QdrantStore
+from connectors.qdrant.tombstones import copy_tombstones
 from connectors.qdrant.unsearched import Unsearched, count_unsearched
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "Unsearched",
     "check_owner",
     "cleaned",
+    "copy_tombstones",
     "count_by_model",
     "count_unsearched",
     "estimated_points",

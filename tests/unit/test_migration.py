@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from qdrant_client import QdrantClient
 
-from connectors.qdrant import UNPREFIXED, QdrantStore, Statement
+from connectors.qdrant import UNPREFIXED, QdrantStore, Statement, copy_tombstones
 from flows import model_and_store, places
 from flows.embedding.embedder import TextEmbedder, Vectors
 from flows.migrate import Migration
@@ -339,6 +339,29 @@ class TestCommands:
         assert [place.state for place in known.places] == ["ready", "filling"]
         flow([change("c", 3)])
         assert words(client) == words(client, "2") == ["c"]
+
+    def test_a_replay_brings_nothing_back_that_was_deleted_before_the_migration(
+        self, client: QdrantClient, flow: ModelAndStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        dropped = [change("c", 1, entry_id="c"), change(None, 4, op="drop")]
+        flow([*dropped, change("a", 1), change("b", 5, entry_id="b"), change(None, 5)])
+        monkeypatch.setattr(Migration, "_fill", lambda *_: 0)
+        Migration(SETTINGS, client, embedder_of).start("wider")
+        flow([change("a", 3), change("c", 2, entry_id="c"), change("d", 6, entry_id="d")])
+        assert words(client) == ["b", "d"]
+        assert words(client, "2") == ["d"]
+
+    def test_the_delete_of_a_batch_that_was_under_way_is_known_at_the_new_place(
+        self, client: QdrantClient, flow: ModelAndStore
+    ) -> None:
+        flow([change("a", 1)])
+        opened(client)
+        flow([change(None, 7)])
+        flow.indexer()([change("b", 2, entry_id="b"), change(None, 5, entry_id="b")])
+        assert copy_tombstones(client, UNPREFIXED, UNPREFIXED.at("2")) == 1
+        assert copy_tombstones(client, UNPREFIXED, UNPREFIXED.at("2")) == 0
+        flow([change("b", 4, entry_id="b"), change("a", 6)])
+        assert words(client, "2") == []
 
     def test_nothing_is_switched_or_removed_without_a_migration(
         self, client: QdrantClient, flow: ModelAndStore
