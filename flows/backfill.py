@@ -26,6 +26,7 @@ from connectors.rabbitmq import (
     queue_names,
     topology,
 )
+from flows.operators.encode import MAX_MESSAGE_BYTES
 from flows.settings import Settings
 from models import CapturedChange, ChangeEvent, Version, entry_id_of
 from models.identity import partition_of
@@ -105,7 +106,10 @@ class Backfill:
         for key in (key for key in by_key if key in lacking):
             event = ChangeEvent.from_change(by_key[key])._replace(place=self._place)
             queue = self._queues[partition_of(*key, len(self._queues))]
-            messages.append(event.to_message(queue))
+            message = event.to_message(queue)
+            if len(message.body) > MAX_MESSAGE_BYTES:  # nor has a fresh sync it
+                continue
+            messages.append(message)
             self._sent.append(_Sent(queue, key, event.version))
         return messages
 

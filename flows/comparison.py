@@ -32,6 +32,7 @@ from connectors.qdrant import (
 from connectors.rabbitmq import queue_names
 from connectors.scan import ScanSource
 from flows.embedding.embedder import ChunkingEmbedder, Embedder
+from flows.operators.encode import MAX_MESSAGE_BYTES
 from flows.operators.judge import Finding
 from flows.operators.publish import Submit
 from flows.progress import Progress
@@ -162,10 +163,14 @@ class Comparison:
         key, version = finding.key, Version(version_of(now), MAX_ORDINAL)
         queue = self._queues[partition_of(*key, len(self._queues))]
         for change in self._again(now, [key]):
-            return ChangeEvent.from_change(change)._replace(place=self._place).to_message(queue)
-        # Nor where the scan has seen a document that cannot be found again by its `entry_id`.
-        if finding.mongo_id is not None or key in self._ids:
-            return None
+            message = ChangeEvent.from_change(change)._replace(place=self._place).to_message(queue)
+            if len(message.body) <= MAX_MESSAGE_BYTES:
+                return message
+            break  # it is to go, as capture has it
+        else:
+            # Nor where the scan has seen a document that cannot be found again by its `entry_id`.
+            if finding.mongo_id is not None or key in self._ids:
+                return None
         body = {"type": key.type, "entry_id": key.entry_id}
         event = ChangeEvent("repair", *key, version, body, place=self._place)
         return event.to_message(queue)

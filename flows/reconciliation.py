@@ -19,12 +19,13 @@ from typing_extensions import override
 
 from connectors.qdrant import ScannedPoint
 from flows.operators.attempt import attempt
+from flows.operators.encode import encode
 from flows.operators.judge import Expect, Expected, Finding, expected
 from flows.operators.prepare import MAX_CHUNKS, Cleaner, chunk, clean_with, decode
 from flows.operators.publish import Submit, publish
 from flows.operators.tally import Tally, Weighed, weigh_expected, weigh_stored
 from flows.text.chunk import Splitter
-from models import CapturedChange, ChangeEvent, DeadLetter, Delivery, Message
+from models import CapturedChange, DeadLetter, Delivery, Message
 from models.dead_letters import describe
 from models.stored import Key
 
@@ -43,10 +44,11 @@ def expect_with(
     :param model: name of the embedder
     :param most_chunks: of a document
     """
+    wire = encode([""])
     cut, clean = chunk(chunker, most_chunks), clean_with(cleaner)
 
     def expect(change: CapturedChange) -> tuple[Key, Expected]:
-        message = ChangeEvent.from_change(change).to_message("")
+        [message] = wire(change)
         prepared = cut(clean(decode(Delivery("", message.body, message.headers))))
         return prepared.key, expected(prepared, change, model)
 

@@ -14,6 +14,7 @@ from flows.comparison import Comparison
 from flows.operators.judge import Expected, Finding, Sides, digest, gather
 from flows.operators.tally import Tally, weigh_expected, weigh_stored, weight_of_sides
 from flows.progress import Progress
+from flows.reconciliation import expect_with
 from flows.second_look import LOOKS, SecondLook
 from models import CapturedChange
 from models.identity import record_id
@@ -189,7 +190,7 @@ def test_a_document_that_the_scan_saw_and_that_cannot_be_found_again_is_not_remo
     monkeypatch.setattr(Comparison, "_again", lambda _self, _now, _keys: iter(()))
     comparison = object.__new__(Comparison)
     comparison._queues = ["q"]
-    comparison._ids = {A: "\ufffd"}
+    comparison._ids, comparison._place = {A: "\ufffd"}, None
     orphaned = [
         comparison._repair(Timestamp(5, 1), Finding("orphaned document", k)) for k in (A, B)
     ]
@@ -214,3 +215,22 @@ def test_progress_estimates_by_the_side_that_lags() -> None:
 
 def test_progress_of_nothing_is_told_without_an_estimate() -> None:
     assert "left" not in Progress(10, 0).line()
+
+
+def test_a_document_that_no_message_can_carry_blocks_no_comparison(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Capture cannot send it, so it is not stored; a repair with it would be sent for ever."""
+    for module in ("flows.operators.encode", "flows.comparison"):
+        monkeypatch.setattr(f"{module}.MAX_MESSAGE_BYTES", 1000)
+    large = CapturedChange("repair", "posts", 5, "a", {"_id": "a", "content": "x" * 1000})
+    expect = expect_with(lambda: None, list, "model")  # type: ignore[arg-type, return-value]
+    with pytest.raises(ValueError, match="divide the document"):
+        expect(large)
+    monkeypatch.setattr(Comparison, "_again", lambda _self, _now, _keys: iter([large]))
+    comparison = object.__new__(Comparison)
+    comparison._queues, comparison._ids, comparison._place = ["q"], {}, "2"
+    repair = comparison._repair(Timestamp(5, 1), Finding("orphaned document", A))
+    assert repair is not None
+    assert repair.body == b'{"type":"posts","entry_id":"a"}'
+    assert repair.headers["place"] == "2"
