@@ -185,7 +185,10 @@ class Migration:
                     self._statement.change(lambda known: _known(known).filled(place.id))
                     say(f"{place.model} holds everything: compare, then switch")
                     return 0
-        say("repairs are still on their way: call start again")
+        say(
+            f"{len(report.findings)} documents still differ: call start again; if they remain, "
+            "look for them among the dead letters"
+        )
         return 1
 
     def _copy_tombstones(self, places: Places, place: Place) -> None:
