@@ -27,6 +27,8 @@ _STILL_S: Final = 2 * 3600.0
 _ACTIVE_S: Final = 0.02
 _QUIET_S: Final = 0.25
 _RETRY_S: Final = 30.0
+_CLOSE_S: Final = 2.0
+"""The longest that the end of all readings is waited for."""
 _DAY_S: Final = 86400.0
 
 
@@ -85,9 +87,10 @@ class PollingSource(FixedPartitionedSource[tuple[str, Step], None]):
     def close(self) -> None:
         """End all reading, as far as it ends soon. Never raises."""
         for partition in self._built:
-            partition.end_soon()
-        for partition in self._built:
             partition.close()
+        until = time.monotonic() + _CLOSE_S
+        for partition in self._built:
+            partition.wait(max(0.0, until - time.monotonic()))
 
 
 class _Reading:
@@ -210,8 +213,8 @@ class _Partition(StatefulSourcePartition[tuple[str, Step], None]):
 
     @override
     def close(self) -> None:
+        # many that read slowly are waited for together, by the source
         self._reading.end_soon()
-        self._reading.thread.close(2.0)
 
-    def end_soon(self) -> None:
-        self._reading.end_soon()
+    def wait(self, seconds: float) -> None:
+        self._reading.thread.close(seconds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
@@ -341,3 +342,23 @@ def test_metrics_count_each_source_by_outcome() -> None:
         if sample.labels["source"] == "metered"
     ]
     assert age == pytest.approx(time.time() - 1.0, abs=60)
+
+
+def test_many_slow_sources_end_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C with thirty sources waited for one after the other: a minute."""
+    monkeypatch.setattr("connectors.collect.polling._CLOSE_S", 0.05)
+    answer = threading.Event()
+
+    def begin() -> Run:
+        answer.wait(10)
+        raise SourceError("it has ended")
+
+    slow = [Polled(f"s{number}", Listed(), begin) for number in range(30)]
+    source = PollingSource(slow, once=True)
+    parts = [source.build_part("", name, None) for name in source.list_parts()]
+    began = time.monotonic()
+    for part in parts:
+        part.close()
+    source.close()
+    assert time.monotonic() - began < 1
+    answer.set()
