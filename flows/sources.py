@@ -70,7 +70,7 @@ def load_sources(
     :raises SourcesError: it cannot be read, or not all of it can be meant
     """
     try:
-        content = tomllib.loads(file.read_text("utf-8"))
+        content = tomllib.loads(file.read_text("utf-8-sig"))
     except FileNotFoundError as error:
         raise SourcesError(
             [f"{file}: there is no such file: copy sources.example.toml, or set COLLECT_SOURCES"]

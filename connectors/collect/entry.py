@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from email.utils import parsedate
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -114,8 +115,8 @@ def read_entry(text: str, facts: FeedFacts) -> Entry | None:
         "link": link,
         "author_id": facts.author_id,
         "author": plain(str(_get(entry, "author") or "")) or facts.author,
-        "published_at": _date(_get(entry, "published_parsed")),
-        "updated_at": _date(_get(entry, "updated_parsed")),
+        "published_at": _date_of(entry, "published"),
+        "updated_at": _date_of(entry, "updated"),
         "tags": _tags(entry),
         "language": language,
         "content": _told(
@@ -211,6 +212,13 @@ def _language(entry: Mapping[str, Any]) -> str:
 def _tags(entry: Mapping[str, Any]) -> list[str]:
     terms = (plain(str(tag.get("term") or "")) for tag in _get(entry, "tags") or ())
     return [term for term in dict.fromkeys(terms) if 0 < len(term) <= 100][:_TAGS]
+
+
+def _date_of(entry: Mapping[str, Any], name: str) -> datetime | None:
+    """A date of an entry; without an offset it is in UTC."""
+    parsed = _get(entry, f"{name}_parsed")
+    # the library has no date for a weekday without an offset
+    return _date(parsed or parsedate(str(_get(entry, name) or "")))
 
 
 def _date(parsed: Any) -> datetime | None:

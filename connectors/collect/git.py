@@ -258,8 +258,10 @@ def _problem_of_scheme(
 ) -> str:
     if token and parts.scheme != "https" and not private:
         return f"{said} would send the token in the clear: write https://"
+    if parts.scheme == "file" and parts.netloc:
+        return f"{said} names a host: write file:/// and a path from the root"
     if parts.scheme == "file":
-        allowed, option = local and not parts.netloc, "allow_local"
+        allowed, option = local, "allow_local"
     elif parts.scheme == "git":
         allowed, option = private, "allow_private"
     elif parts.scheme in ("http", "https"):

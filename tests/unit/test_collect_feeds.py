@@ -170,6 +170,13 @@ def test_a_missing_date_is_absent_and_never_now() -> None:
     assert "published_at" not in one_document(rss(item("a", pubDate="Mon, 99 Foo 99999 0:0:0")))
 
 
+@pytest.mark.parametrize("zone", ["", " GMT", " +0000"])
+def test_a_date_without_an_offset_is_not_lost(zone: str) -> None:
+    entry = item("one", pubDate=f"Mon, 01 Jan 2024 10:00:00{zone}")
+    published = one_document(rss(entry))["published_at"]
+    assert published == datetime(2024, 1, 1, 10, tzinfo=timezone.utc)
+
+
 def test_plain_text_of_an_atom_feed_is_no_markup() -> None:
     feed = ATOM.replace('type="xhtml"', 'type="text"').replace(
         '<div xmlns="http://www.w3.org/1999/xhtml"><p>Lang, <a href="x">hier</a></p></div>',

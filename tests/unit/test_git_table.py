@@ -43,7 +43,7 @@ def test_a_repository_of_github_has_one_key_however_it_is_written() -> None:
         ("ftp://example.org/r", "not read"),
         ("/srv/r.git", "not read"),
         ("file:///srv/r.git", "allow_local"),
-        ("file://host/srv/r.git", "allow_local"),
+        ("file://host/srv/r.git", "names a host"),
         ("git://example.org/r", "allow_private"),
         ("https://", "names no host"),
         ("https:///r", "names no host"),
