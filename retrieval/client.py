@@ -275,11 +275,13 @@ class RetrievalClient:
                 return [(type_, ask(type_))]
             except (ValueError, *STORE_ERRORS) as error:
                 if is_missing_collection(error):
-                    self._check_place()
                     return []
                 raise
 
-        return dict(pair for some in self._pool.map(unless_missing, types) for pair in some)
+        answers = list(self._pool.map(unless_missing, types))
+        if not all(answers):
+            self._check_place()
+        return dict(pair for some in answers for pair in some)
 
     def _check_place(self) -> None:
         """Tell a type that was never stored from a model that was removed from the store."""

@@ -62,7 +62,7 @@ MIGRATION: Final = (
         "a-search-by-a-removed-model-finds-nothing",
         _ONE_MODEL,
         "retrieval/client.py",
-        "                    self._check_place()\n",
+        "        if not all(answers):\n            self._check_place()\n",
         "",
         _TESTS,
     ),

@@ -193,8 +193,8 @@ WRITES = [
         "types-are-asked-one-after-the-other",
         "a search costs one round trip",
         RETRIEVAL,
-        " in self._pool.map(unless_missing, types)",
-        " in map(unless_missing, types)",
+        "list(self._pool.map(unless_missing, types))",
+        "list(map(unless_missing, types))",
         "tests/integration/test_search.py",
     ),
     Mutant(
