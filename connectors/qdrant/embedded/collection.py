@@ -35,8 +35,8 @@ from connectors.qdrant.embedded.wear import INDEXED_FROM, Wear, read_wear, write
 
 _ROUNDS: Final = 50
 
-_UNFLUSHED: Final = 20_000
-"""Points that a start makes of the log within a second."""
+_UNFLUSHED: Final = 10_000
+"""Points that a start makes of the log within some two seconds."""
 _LOG_BYTES: Final = 64 * 2**20
 _FLUSHED_WITHIN_S: Final = 30.0
 
