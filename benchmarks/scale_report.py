@@ -82,7 +82,7 @@ def plot(run: Run, file: Path) -> None:
 def write(run: Run, command: str) -> None:
     """docs/scale.md and docs/scale.png."""
     rows = "".join(
-        f"| {name.replace('_', ' ')} | {json.dumps(value)} |\n"
+        f"| {name.replace('_', ' ')} | {json.dumps(value).replace("|", r"\|")} |\n"
         for name, value in run.figures().items()
     )
     where = machine()
