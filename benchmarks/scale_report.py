@@ -82,8 +82,7 @@ def plot(run: Run, file: Path) -> None:
 def write(run: Run, command: str) -> None:
     """docs/scale.md and docs/scale.png."""
     rows = "".join(
-        f"| {name.replace('_', ' ')} | {json.dumps(value).replace("|", r"\|")} |\n"
-        for name, value in run.figures().items()
+        f"| {name.replace('_', ' ')} | {_cell(value)} |\n" for name, value in run.figures().items()
     )
     where = machine()
     machine_ = f"{where['cores']} cores of an {where['processor']}"
@@ -101,3 +100,7 @@ step does.
 """
     (ROOT / "docs" / "scale.md").write_text(text)
     plot(run, ROOT / "docs" / "scale.png")
+
+
+def _cell(value: Any) -> str:
+    return json.dumps(value).replace("|", "\\|")
