@@ -24,8 +24,9 @@ SLICES: Final = 8
 CLUSTER_CHUNKS: Final = 700
 CLUSTER_ROUNDS: Final = 3
 
-Line = tuple[float, int, int, float]
-"""End of a batch, and up to then: chunks embedded, documents, seconds in the store."""
+Line = tuple[float, int, int, float, float]
+"""End of a batch, and up to then: chunks embedded, documents, seconds in the store, and seconds
+of cleaning and cutting."""
 
 
 def features(servers: Servers) -> dict[str, Measured]:
@@ -36,18 +37,19 @@ def features(servers: Servers) -> dict[str, Measured]:
     place = servers.place()
     precision = _automatic()
     log = place.folder / f"log-{place.name}"
-    pairs, shares, cutter = [], [], chunker()
+    pairs, shares, texts_shares, cutter = [], [], [], chunker()
     with Alone(precision, 0) as alone, place.flow("benchmarks.timed_features", _log(log)) as flow:
         warm = every[-1]
         _slice(place, flow, log, [(warm[0], {**warm[1], "_id": "warm"})])
         size = alone.best_size(texts_of(every[:60], cutter))
         for some in _slices(every, cutter):
             texts = texts_of(some, cutter)
-            seconds, store = _slice(place, flow, log, some)
+            seconds, store, cutting = _slice(place, flow, log, some)
             begun, ended = alone.encode(texts, size)
             count = len(texts)
             pairs.append((count / seconds, count / (seconds - store), count / (ended - begun)))
             shares.append(store / seconds)
+            texts_shares.append(cutting / seconds)
     place.delete_queues()
     with_store = [whole / plain for whole, _, plain in pairs]
     without = [bare / plain for _, bare, plain in pairs]
@@ -68,6 +70,10 @@ def features(servers: Servers) -> dict[str, Measured]:
     return {
         "features_vs_encode": Measured(median(with_store), detail),
         "features_vs_encode_without_store": Measured(median(without), bare_detail),
+        "clean_chunk_share": Measured(
+            100 * median(texts_shares),
+            {"rounds": [round(100 * share, 1) for share in texts_shares], "precision": precision},
+        ),
     }
 
 
@@ -88,12 +94,12 @@ def _slices(every: Sequence[Document], cutter: Any) -> Iterator[list[Document]]:
 
 def _slice(
     place: Place, flow: MeasuredFlow, log: Path, some: Sequence[Document]
-) -> tuple[float, float]:
+) -> tuple[float, float, float]:
     """Seconds from the first message in the queue to the last chunk in the store, and of these
-    the seconds of the store.
+    the seconds of the store, and those of cleaning and cutting.
     """
     before = _read(log)
-    done, store = (before[0][-1][2], before[0][-1][3]) if before else (0, 0.0)
+    done, store, cutting = before[0][-1][2:] if before else (0, 0.0, 0.0)
     sent = messages(some, queues(place))
 
     def handled() -> bool:
@@ -105,7 +111,7 @@ def _slice(
     publish(place, sent)
     wait_for("all documents of a slice", handled, 300, every=0.1)
     last = _read(log)[0][-1]
-    return last[0] - begun, last[3] - store
+    return last[0] - begun, last[3] - store, last[4] - cutting
 
 
 class Alone:
@@ -215,7 +221,7 @@ def _read(log: Path) -> list[list[Line]]:
     found = []
     for file in sorted(log.parent.glob(f"{log.name}-*")):
         rows = [json.loads(row) for row in file.read_text().splitlines() if row.endswith("]")]
-        found.append([(row[0], row[1], row[2], row[3]) for row in rows])
+        found.append([(row[0], row[1], row[2], row[3], row[4]) for row in rows])
     return [lines for lines in found if lines]
 
 

@@ -1,8 +1,9 @@
 """`flows.features` that writes down what it did when; run by the rows, not by people.
 
 `BENCH_LOG`: file that gets a JSON line before the first and after each batch: the moment, and up
-to then chunks embedded, documents, seconds that the store took. `BENCH_EMBEDDER=hashing`: without
-the model. `BENCH_STORE=none`: a store that keeps nothing, to see everything else.
+to then chunks embedded, documents, seconds that the store took, and seconds that cleaning and
+cutting took. `BENCH_EMBEDDER=hashing`: without the model. `BENCH_STORE=none`: a store that keeps
+nothing, to see everything else.
 """
 
 import json
@@ -47,15 +48,15 @@ class NoStore:
     def close(self) -> None: ...
 
 
-class TimedStore:
-    """Adds up the time that another store takes."""
+class Timed:
+    """Adds up the time that the methods of something take."""
 
-    def __init__(self, store: Any) -> None:
-        self._store = store
+    def __init__(self, something: Any) -> None:
+        self._something = something
         self.seconds = 0.0
 
     def __getattr__(self, name: str) -> Any:
-        method = getattr(self._store, name)
+        method = getattr(self._something, name)
         return self._timed(method) if callable(method) else method
 
     def _timed(self, method: Callable[..., T]) -> Callable[..., T]:
@@ -77,10 +78,11 @@ class TimedModelAndStore(ModelAndStore):
         super().__init__(settings, HashingEmbedder() if hashing else None)
         self._log = log.open("a", buffering=1)
         self._documents = self._chunks = 0
-        self._timed: TimedStore | None = None
+        self._timed: Timed | None = None
+        self._text = self.text = Timed(self.text)  # type: ignore[assignment]  # it stands in
 
     def _open(self) -> Any:
-        self._timed = TimedStore(self._store_named(os.environ.get("BENCH_STORE", "")))
+        self._timed = Timed(self._store_named(os.environ.get("BENCH_STORE", "")))
         return self._timed
 
     def _store_named(self, name: str) -> Any:
@@ -99,7 +101,7 @@ class TimedModelAndStore(ModelAndStore):
 
     def _note(self) -> None:
         store = self._timed.seconds if self._timed else 0.0
-        line = [time.monotonic(), self._chunks, self._documents, store]
+        line = [time.monotonic(), self._chunks, self._documents, store, self._text.seconds]
         self._log.write(json.dumps(line) + "\n")
 
 

@@ -145,6 +145,7 @@ class Git:
                 raise SourceError("the program git is not installed here")
             if code:
                 raise SourceError(f"git {arguments[0]}: {_last_words(said) or f'exit code {code}'}")
+            self._check()  # what it wrote since the last look
 
     def _start(
         self, arguments: Sequence[str], given: Path, said: IO[bytes]

@@ -25,7 +25,6 @@ LIVES = 20
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=False, reason="open: fails beside other tests, passes alone")
 def test_a_sick_disk_through_twenty_restarts_makes_no_dead_letters(place: Place) -> None:
     """The flow ended with the error, and after 20 restarts all 40 messages were dead letters."""
     disk = place.folder / "sick"

@@ -349,17 +349,22 @@ def test_the_folder_of_another_version_is_refused_in_one_line(
     assert not (path / "server.log").exists()
 
 
+def resize(mounted: Path, size: int) -> None:
+    subprocess.run(["mount", "-o", f"remount,size={size}", mounted], check=True)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a small disk")
 def test_a_full_disk_refuses_writes_and_goes_on_when_there_is_room(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path.mkdir()
-    size = (MIN_FREE_BYTES >> 20) + 40
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}m", "none", path]
-    subprocess.run(mount, check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1g", "none", path], check=True)
     try:
         with closing(open_client(QdrantSettings(path=path))) as client:
             QdrantStore(client, DOCUMENT_TYPES).ensure_collections(DIMENSION)
+            disk = os.statvfs(path)
+            used = (disk.f_blocks - disk.f_bfree) * disk.f_frsize
+            resize(path, used + MIN_FREE_BYTES + 40 * 2**20)
 
             def fill() -> None:
                 for number in range(2000):
@@ -370,9 +375,7 @@ def test_a_full_disk_refuses_writes_and_goes_on_when_there_is_room(
             assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
             there = client.count(POSTS).count
             assert there > 10
-            grow = threading.Timer(
-                2, lambda: subprocess.run(["mount", "-o", "remount,size=1g", path], check=True)
-            )
+            grow = threading.Timer(2, lambda: resize(path, 2**30))
             grow.start()
             PatientClient(client).upsert(POSTS, [point(5000)])
             grow.join()
