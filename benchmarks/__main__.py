@@ -21,7 +21,7 @@ from benchmarks.memory import memory
 from benchmarks.peers import peers
 from benchmarks.place import Servers
 from benchmarks.plot import plot
-from benchmarks.precision import precision
+from benchmarks.precision import int8, precision
 from benchmarks.reconciliation import reconciliation
 from benchmarks.relay import relay
 from benchmarks.report import Benchmark, Target, entry, load, save, show
@@ -38,6 +38,7 @@ TARGETS: Final = {
     "clean_chunk_share": Target("%", at_most=8),
     # Where the processor is not faster at anything else, automatic precision is float32: 1.0.
     "precision_speedup": Target("", at_least=1.9),
+    "int8_speedup": Target("", at_least=2),
     "edit_one_paragraph": Target("chunks", at_most=3),
     "edit_metadata": Target("chunks", at_most=0),
     "replace_unchanged": Target("chunks", at_most=0),
@@ -84,6 +85,7 @@ BENCHMARKS: Final[dict[Benchmark, tuple[str, ...]]] = {
         "features_vs_encode", "features_vs_encode_without_store", "clean_chunk_share",
     ),
     precision: ("precision_speedup",),
+    int8: ("int8_speedup",),
     edits: (
         "edit_one_paragraph", "edit_metadata", "replace_unchanged", "resnapshot_unchanged",
         "move_paragraph", "edit_amid_markdown", "edit_one_word_of_10_mb", "edit_rename_heading",

@@ -169,8 +169,8 @@ class FlowProcesses:
             raise
         return self
 
-    def __exit__(self, *error: object) -> None:
-        if error is None:
+    def __exit__(self, kind: object, *rest: object) -> None:
+        if kind is None:
             self.stop()
         else:
             self._end()

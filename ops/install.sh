@@ -3,7 +3,7 @@
 #   python  .venv with the dependencies and the dev and collect extras of pyproject.toml; where
 #           every Python is too new for Bytewax, also a CPython 3.12, by uv
 #   bench   the bench extra as well
-#   retrievers  the libraries of retrieval/langchain.py and retrieval/llamaindex.py (20 s, 120 MB)
+#   optional  the libraries of retrieval/langchain.py, retrieval/llamaindex.py and of int8 (220 MB)
 #   broker  RabbitMQ from the system's package manager, if the machine has none
 # Run from anywhere. Exit 0 when everything is there, else 1 with one line that says what to do.
 set -eu
@@ -167,9 +167,9 @@ if left_behind && can_be_root; then as_root rm -f "$policy"; fi
 for part in "$@"; do
   case $part in
     python) install_python dev,collect .venv/.installed ;;
-    bench) install_python dev,bench .venv/.installed-bench ;;
-    retrievers) install_python dev,collect,langchain,llama-index .venv/.installed-retrievers ;;
+    bench) install_python dev,bench,int8 .venv/.installed-bench ;;
+    optional) install_python dev,collect,langchain,llama-index,int8 .venv/.installed-optional ;;
     broker) install_broker ;;
-    *) die "usage: ops/install.sh [python] [bench] [retrievers] [broker]" ;;
+    *) die "usage: ops/install.sh [python] [bench] [optional] [broker]" ;;
   esac
 done

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flows.embedding import precision as precisions
+from flows.embedding.int8 import Int8Model
 from models.errors import UnusableModelError
 from models.metrics import CHUNKS_EMBEDDED, CHUNKS_TRUNCATED
 
@@ -67,7 +68,8 @@ class Embedder:
 
     :param model: empty for the packaged model, else the folder of a model or its hub id
     :param device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`
-    :param precision: `auto`, `float32`, `float16` or `bfloat16`; see `precision.load` for `auto`
+    :param precision: `auto`, `float32`, `float16`, `bfloat16` or `int8`; see `precision.load` for
+        `auto`
     """
 
     def __init__(self, model: str, device: str = "auto", precision: str = "auto") -> None:
@@ -76,6 +78,7 @@ class Embedder:
         self._lock = threading.RLock()
         self._precision = precision
         self._model: Any = None
+        self._int8: Int8Model | None = None
         self._threads = 1
         self._tokenizer: Any = None
 
@@ -144,6 +147,8 @@ class Embedder:
         )
         self._tokenizer = model.tokenizer
         self._threads = torch.get_num_threads()
+        if self._precision == precisions.INT8:
+            self._int8 = Int8Model(model, self._threads)
         self._model = model
 
     def encode(self, texts: Sequence[str]) -> Vectors:
@@ -168,6 +173,8 @@ class Embedder:
             if full:
                 whole = self._tokenizer([texts[i] for i in full], truncation=False, verbose=False)
                 CHUNKS_TRUNCATED.inc(sum(len(tokens) > limit for tokens in whole["input_ids"]))
+            if self._int8 is not None:
+                return self._int8.encode(ids)
             vectors = np.empty((len(texts), self._dimension()), dtype=np.float32)
             for batch in batches([len(tokens) for tokens in ids], TOKENS_PER_BATCH):
                 features = self._tokenizer.pad(

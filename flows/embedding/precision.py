@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 FLOAT32 = "float32"
 FLOAT16 = "float16"
 BFLOAT16 = "bfloat16"
-PRECISIONS = (FLOAT32, FLOAT16, BFLOAT16)
+INT8 = "int8"
+"""The fastest on a processor, and the only one that moves vectors: never automatic."""
+PRECISIONS = (FLOAT32, FLOAT16, BFLOAT16, INT8)
 
 LEAST_COSINE = 0.999
 """The least cosine between the vectors of a text in float32 and in another precision."""
@@ -56,7 +58,7 @@ def candidates(device: str = "auto") -> tuple[str, ...]:
 def load(
     read: Callable[[], "SentenceTransformer"], precision: str, device: str = "auto"
 ) -> tuple["SentenceTransformer", str]:
-    """A model in a precision, and that precision.
+    """A model in a precision, and that precision; for int8 in float32, see `flows.embedding.int8`.
 
     :param read: loads the model; called again after a precision that does not suit it
     :param precision: one of `PRECISIONS`, or `auto` for the first of the candidates in which a
@@ -65,7 +67,7 @@ def load(
     :raises ValueError: the model's weights exceed the range of the precision that was asked for
     """
     if precision != "auto":
-        model = _cast(read(), precision)
+        model = _cast(read(), FLOAT32 if precision == INT8 else precision)
         if not all(weights.isfinite().all() for weights in model.parameters()):
             raise ValueError(f"its weights exceed the range of {precision}")
         return model, precision

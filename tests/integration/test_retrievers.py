@@ -1,6 +1,6 @@
 """Retrievers of other libraries, as those libraries call them.
 
-`ops/install.sh retrievers`, which .ci/run calls, brings the libraries.
+`ops/install.sh optional`, which .ci/run calls, brings the libraries.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from retrieval.following import Searches
 from retrieval.hits import Hit
 from tests.unit.test_retrieval import HashingEmbedder, create, put
 
-MISSING = "an optional library is not installed: ops/install.sh retrievers brings it"
+MISSING = "an optional library is not installed: ops/install.sh optional brings it"
 MAY = "2024-05-01T00:00:00Z"
 
 

@@ -14,7 +14,7 @@ from tests.processes import ROOT
 
 ROWS = {
     "relay_vs_limit", "relay_vs_connection_per_message", "features_vs_encode",
-    "features_vs_encode_without_store", "clean_chunk_share", "precision_speedup",
+    "features_vs_encode_without_store", "clean_chunk_share", "precision_speedup", "int8_speedup",
     "edit_one_paragraph", "edit_metadata", "replace_unchanged", "resnapshot_unchanged",
     "move_paragraph",
     "edit_amid_markdown", "edit_one_word_of_10_mb", "edit_rename_heading",
