@@ -6,7 +6,6 @@ from typing import Any, Protocol, TypeVar
 
 from qdrant_client import QdrantClient
 from qdrant_client import models as q
-from qdrant_client.conversions.conversion import RestToGrpc
 
 from connectors.ahead import one_ahead
 from connectors.patience import Patience
@@ -21,6 +20,7 @@ from connectors.qdrant.answers import (
 )
 from connectors.qdrant.requests import MAX_POINTS, bounded, size_of_point
 from connectors.qdrant.scroll import Fields, scroll
+from connectors.qdrant.wire import in_lists, point_message
 from models.errors import PlaceGoneError, PointsGoneError
 
 T = TypeVar("T")
@@ -138,9 +138,7 @@ class PatientClient:
             )
 
     def _made(self, points: list[q.PointStruct]) -> list[Any]:
-        if not self._is_grpc:
-            return points
-        return [RestToGrpc.convert_point_struct(point) for point in points]
+        return [(point_message if self._is_grpc else in_lists)(point) for point in points]
 
     def _in_parts(
         self, items: Sequence[X], request: Callable[[QdrantClient, list[X]], T]

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
+import numpy as np
 from qdrant_client import models as q
 
 from models.errors import ContentRefusedError
@@ -61,7 +62,7 @@ def size_of_vectors(point: q.PointStruct | q.PointVectors) -> int:
     return sum(
         8 * len(vector.indices) if isinstance(vector, q.SparseVector) else 4 * len(vector)
         for vector in vectors
-        if isinstance(vector, list | q.SparseVector)
+        if isinstance(vector, list | np.ndarray | q.SparseVector)
     )
 
 

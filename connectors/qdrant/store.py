@@ -289,7 +289,7 @@ def _chunk(
     chunk: NewChunk, vector: npt.NDArray[np.float32], weights: SparseWeights
 ) -> q.PointStruct:
     payload = {**chunk.payload, "version": chunk.version.time}
-    vectors = {VECTOR_NAME: vector.tolist(), **named(weights)}
+    vectors = {VECTOR_NAME: vector, **named(weights)}
     # As pydantic would make it, but it would look at each number.
     return q.PointStruct.model_construct(id=chunk.id, vector=vectors, payload=payload)
 

@@ -1,5 +1,6 @@
 """Between Qdrant's gRPC messages and what collections take and give."""
 
+from array import array
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc, value_t
 
 from connectors.qdrant.embedded.collection import Collection
 from connectors.qdrant.embedded.engine import Point, SparseRow, UnsupportedError
+from connectors.qdrant.embedded.packed import packed_numbers
 
 
 def description_of(collection: Collection) -> Any:
@@ -71,11 +73,13 @@ def _vectors(point: Any) -> Iterator[tuple[str, Any]]:
     if kind != "vectors":
         raise UnsupportedError("a vector without a name")
     for name, vector in point.vectors.vectors.vectors.items():
-        plain = vector.dense.data if vector.HasField("dense") else ()
-        if vector.HasField("sparse"):  # without a look at each number, like the dense ones
+        numbers = packed_numbers(vector.dense) if vector.HasField("dense") else None
+        if numbers:
+            yield name, array("f", numbers)
+        elif vector.HasField("sparse"):  # without a look at each number, like the dense ones
             yield name, _sparse(vector.sparse)
         else:
-            yield name, list(plain) if plain else GrpcToRest.convert_vector(vector)
+            yield name, GrpcToRest.convert_vector(vector)
 
 
 def _sparse(vector: Any) -> SparseRow:
