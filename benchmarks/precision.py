@@ -101,6 +101,7 @@ def _agreement(some: "tuple[Any, Any]", exact: "tuple[Any, Any]") -> dict[str, f
 def _searched(some: Any, exact: Any) -> dict[str, float]:
     """nDCG@10 of hybrid searches in the stores of both, over the queries that are kept out."""
     from benchmarks import known_items, quality
+    from benchmarks.quality_page import ALL
 
     known_items.DOCUMENTS = _KNOWN_ITEMS  # type: ignore[misc]  # as its test does
     sets = known_items.sets()
@@ -108,7 +109,7 @@ def _searched(some: Any, exact: Any) -> dict[str, float]:
     for embedder in (some, exact):
         with TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
             measured = quality.measure(sets, embedder, Path(folder))
-        hybrid.append(float(np.mean(measured["values"][quality.ALL]["hybrid"])))
+        hybrid.append(float(np.mean(measured["values"][ALL]["hybrid"])))
     return {
         "hybrid_ndcg": round(hybrid[0], 4),
         "hybrid_ndcg_vs_float32": round(hybrid[0] / hybrid[1], 4),

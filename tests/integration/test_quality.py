@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import beir, known_items, quality
+from benchmarks.quality_page import page
 from flows.embedding.embedder import Embedder
 
 
@@ -19,7 +20,7 @@ def test_searches_find_what_they_should(tmp_path: Path, monkeypatch: pytest.Monk
     assert found["hybrid"].value > 0.75
     assert results["all sets"]["hybrid ÷ better"].high > 1
     assert not (tmp_path / "store").exists()
-    assert "## Retrieval" not in (text := quality.page({**results, "machine": "m", "date": "d"}))
+    assert "## Retrieval" not in (text := page({**results, "machine": "m", "date": "d"}))
     assert "| code |" in text
 
 
