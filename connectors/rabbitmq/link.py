@@ -19,6 +19,7 @@ from pika.exceptions import (
 from connectors.patience import Backoff, Patience, explain
 from connectors.rabbitmq.declare import Declaring
 from connectors.rabbitmq.frames import JoiningConnection
+from connectors.rabbitmq.resolving import ResolvesInPlace
 from connectors.rabbitmq.unwrap import unwrapped
 from connectors.thread import ConnectorThread
 from models.errors import ConfigurationError
@@ -121,7 +122,7 @@ class Link(ABC):
         try:
             connection = JoiningConnection(
                 self._parameters, self._opened, on_open_error_callback=self._ended,
-                on_close_callback=self._ended,
+                on_close_callback=self._ended, custom_ioloop=ResolvesInPlace(),
             )  # fmt: skip
             self._connection = connection
             self._tick(connection)

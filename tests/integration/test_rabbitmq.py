@@ -335,3 +335,17 @@ def consumers(place: Place) -> int:
     count: int = channel.queue_declare(place.queue, passive=True).method.consumer_count
     channel.connection.close()
     return count
+
+
+def test_connecting_starts_no_thread(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From Python 3.12 on that is refused while a process ends; what is in flight is sent then."""
+    start = threading.Thread.start
+
+    def start_one(thread: threading.Thread) -> None:
+        if threading.current_thread().name.startswith(("publisher", "consumer")):
+            raise RuntimeError("can't create new thread at interpreter shutdown")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_one)
+    publish(place, [Message(place.queue, b"x", {"version": 1})])
+    assert len(consume(place, 1)) == 1
