@@ -120,7 +120,8 @@ class RetrievalClient:
         ]
 
     def _search(self, queries: Sequence[Query], wanted: Wanted, depth: int) -> list[list[Hit]]:
-        # Precisions of one model agree to 0.9999: a laptop may search what a server has embedded.
+        # Precisions of one model agree to 0.999, int8 to 0.95 at least: a laptop may search what a
+        # server has embedded.
         compares = wanted.mode != "sparse" or wanted.diversity
         names = names_of_the_model(self._embedder.name) if compares else ()
         only = wanted.filter(names)

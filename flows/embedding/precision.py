@@ -20,12 +20,13 @@ PRECISIONS = (FLOAT32, FLOAT16, BFLOAT16, INT8)
 LEAST_COSINE = 0.999
 """The least cosine between the vectors of a text in float32 and in another precision."""
 
-_TEXTS = (
+TRIAL_TEXTS = (
     "Change streams report every insert, update and delete in the order of their commits.",
     "def mean(values: list[float]) -> float:\n    return sum(values) / len(values)\n",
     "Größe, naïveté, данные, 変更 and 🚢: 1.5e-3 %",
     "ships",
 )
+"""Texts by which the vectors of a precision are compared with those of float32."""
 
 
 def candidates(device: str = "auto") -> tuple[str, ...]:
@@ -72,9 +73,9 @@ def load(
             raise ValueError(f"its weights exceed the range of {precision}")
         return model, precision
     model = _cast(read(), FLOAT32)
-    exact = _directions(model)
+    exact = directions(model)
     for candidate in candidates(device):
-        if _agree(_directions(_cast(model, candidate)), exact):
+        if _agree(directions(_cast(model, candidate)), exact):
             return model, candidate
         model = _cast(read(), FLOAT32)
     return model, FLOAT32
@@ -88,7 +89,7 @@ def model_name(base: str, precision: str) -> str:
 def names_of_the_model(name: str) -> list[str]:
     """The names of a model in all precisions, which a search treats alike and the flow does not."""
     base, _, precision = name.rpartition("/")
-    base = base if precision in PRECISIONS else name
+    base = base if base and precision in PRECISIONS else name
     return [model_name(base, each) for each in PRECISIONS]
 
 
@@ -110,11 +111,14 @@ def _cast(model: "SentenceTransformer", precision: str) -> "SentenceTransformer"
     return cast
 
 
-def _directions(model: "SentenceTransformer") -> "Vectors":
-    """Vectors of length 1, shape (texts, dimension)."""
-    vectors = model.encode(list(_TEXTS), convert_to_tensor=True, show_progress_bar=False).float()
-    directions: Vectors = (vectors / vectors.norm(dim=1, keepdim=True)).cpu().numpy()
-    return directions
+def directions(model: "SentenceTransformer") -> "Vectors":
+    """Vectors of the trial texts, of length 1, shape (texts, dimension)."""
+    vectors = model.encode(
+        list(TRIAL_TEXTS), prompt="", convert_to_tensor=True, show_progress_bar=False
+    )
+    vectors = vectors.float()
+    found: Vectors = (vectors / vectors.norm(dim=1, keepdim=True)).cpu().numpy()
+    return found
 
 
 def _agree(some: "Vectors", others: "Vectors") -> bool:

@@ -3,17 +3,25 @@
 `ops/install.sh optional`, which .ci/run calls, brings the libraries.
 """
 
+import multiprocessing
+import os
+import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from flows.embedding import int8
-from flows.embedding.embedder import Embedder
+from flows.embedding.embedder import Embedder, locate_model
+from flows.embedding.int8 import Int8Model
 from flows.embedding.precision import names_of_the_model
 from flows.lifecycle import one_line_errors
 from models.errors import UnusableModelError
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
 
 TEXTS = [
     "A short post about ships.",
@@ -84,9 +92,15 @@ def test_a_damaged_conversion_is_made_again(able: None, folder: Path, cache: Pat
     Embedder("", "cpu", "int8").load()
     [kept] = cache.iterdir()
     whole = kept.read_bytes()
-    kept.write_bytes(whole[: len(whole) // 2])
-    assert Embedder("", "cpu", "int8").encode(TEXTS).shape == (4, 384)
-    assert kept.read_bytes() == whole
+    exact = Embedder("", "cpu", "int8").encode(TEXTS)
+    zeros = bytes(2**16)
+    for damaged in (
+        whole[: len(whole) // 2],
+        zeros.join((whole[: -(2**20)], whole[2**16 - 2**20 :])),
+    ):
+        kept.write_bytes(damaged)
+        assert np.array_equal(Embedder("", "cpu", "int8").encode(TEXTS), exact)
+        assert kept.read_bytes() == whole
 
 
 def test_a_cache_that_cannot_be_written_costs_time_and_nothing_else(
@@ -97,7 +111,7 @@ def test_a_cache_that_cannot_be_written_costs_time_and_nothing_else(
     converted: list[bytes] = []
 
     def convert(_: object) -> bytes:
-        converted.append(kept.read_bytes())
+        converted.append(kept.read_bytes()[32:])  # behind its digest
         return converted[-1]
 
     (tmp_path / "file").touch()
@@ -108,17 +122,87 @@ def test_a_cache_that_cannot_be_written_costs_time_and_nothing_else(
     assert np.array_equal(again, embedder.encode(TEXTS))
 
 
-def test_another_model_is_another_file(able: None) -> None:
-    import torch
+@pytest.fixture
+def model(able: None, cache: Path) -> "SentenceTransformer":
+    """The packaged model, before it is converted."""
     from sentence_transformers import SentenceTransformer
 
-    from flows.embedding.embedder import locate_model
+    return SentenceTransformer(locate_model("")[0], device="cpu")
 
-    model = SentenceTransformer(locate_model("")[0], device="cpu")
+
+def test_another_model_is_another_file(model: "SentenceTransformer") -> None:
+    import torch
+
     before = int8._fingerprint(model)
     with torch.no_grad():
         model[0].auto_model.encoder.layer[5].output.dense.bias.add_(1)
     assert int8._fingerprint(model) != before
+
+
+def test_another_configuration_of_the_same_weights_is_another_file(
+    model: "SentenceTransformer",
+) -> None:
+    before = int8._fingerprint(model)
+    model[0].auto_model.config.num_attention_heads //= 2
+    assert int8._fingerprint(model) != before
+
+
+def test_a_model_whose_vectors_would_be_others_is_refused(
+    embedder: Embedder, model: "SentenceTransformer"
+) -> None:
+    """A later module that uses more than the output of the first one."""
+    import torch
+
+    class Shifted(torch.nn.Module):
+        def forward(self, features: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+            all_layers = features.get("all_layer_embeddings")
+            shift = 0.0 if all_layers is None else 1.0
+            return {**features, "sentence_embedding": features["sentence_embedding"] + shift}
+
+    embedder.load()  # the conversion is there
+    model[0].auto_model.config.output_hidden_states = True
+    model.append(Shifted())
+    with pytest.raises(ValueError, match=r"its vectors are not those of float32 \(cosine"):
+        Int8Model(model, 1)
+
+
+def test_a_model_of_long_texts_is_refused(model: "SentenceTransformer") -> None:
+    model.max_seq_length = 8192
+    with pytest.raises(ValueError, match="1,024 tokens at most, and this one reads 8,192"):
+        Int8Model(model, 1)
+
+
+def test_the_reason_why_a_model_cannot_be_converted_is_told(
+    able: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError("Failed.\nThis is step 1/3") from OSError("no usable folder")
+
+    monkeypatch.setattr("torch.onnx.export", fails)
+    with pytest.raises(
+        UnusableModelError, match=r"int8: it cannot be converted: no usable folder$"
+    ):
+        Embedder("", "cpu", "int8").load()
+
+
+def test_a_forked_process_embeds_a_query(embedder: Embedder) -> None:
+    """A web server loads the model, answers a search and forks its workers."""
+    exact = embedder.encode(TEXTS)
+    context = multiprocessing.get_context("fork")
+    answers = context.SimpleQueue()
+
+    def search() -> None:
+        answers.put([embedder.encode(TEXTS[:1])[0], embedder.encode(TEXTS)])
+
+    child = context.Process(target=search, daemon=True)
+    child.start()
+    child.join(60)
+    assert child.exitcode == 0
+    one, all_ = answers.get()
+    assert np.array_equal(one, exact[0])
+    assert np.array_equal(all_, exact)
 
 
 def test_a_processor_without_vnni_is_told_so_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,3 +224,15 @@ def test_a_missing_package_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) 
         UnusableModelError, match=r"it needs ONNX Runtime: pip install '\.\[int8\]'$"
     ):
         Embedder("", "cpu", "int8").load()
+
+
+def test_nothing_is_reported_to_the_maker_of_the_runtime(embedder: Embedder, cache: Path) -> None:
+    """It keeps what it has not sent yet, and an id of the machine, in the user's cache. Where CI is
+    set it sends nothing anyway, so the process has an environment of its own.
+    """
+    embedder.encode(TEXTS[:1])  # the conversion is there
+    environment = {"PATH": os.environ["PATH"], "HOME": str(cache.parent.parent)}
+    program = "from flows.embedding.embedder import *; Embedder('', 'cpu', 'int8').encode(['x'])"
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True, timeout=120)
+    assert [file.name for file in cache.parent.rglob("*onnxruntime*")] == []
+    assert [file.name for file in cache.parent.rglob("deviceid")] == []
