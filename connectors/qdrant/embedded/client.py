@@ -45,8 +45,9 @@ class EmbeddedClient(QdrantClient):
     def close(self, grpc_grace: float | None = None, **kwargs: Any) -> None:
         """Close the connection; the server ends when nobody else uses it."""
         self._ended.set()
-        if self._keeper.is_alive():
-            self._keeper.join(1)  # it may be waiting for a server that does not come up
+        # It may be waiting for a server that does not come up, or be the last that holds this.
+        if self._keeper.is_alive() and self._keeper is not threading.current_thread():
+            self._keeper.join(1)
         super().close(grpc_grace, **kwargs)
         if self._use is not None:
             self._use.close()

@@ -85,6 +85,7 @@ class Collection:
     def upsert(self, points: Sequence[Point]) -> None:
         """Write whole points."""
         with self._writing([point.id for point in points]) as shard:
+            self.layout.check(point.vectors for point in points)
             shard.upsert(points)
 
     def delete(self, ids: Sequence[Any]) -> None:
@@ -113,6 +114,7 @@ class Collection:
     def update_vectors(self, points: Sequence[tuple[Any, Mapping[str, Any]]]) -> None:
         """Set some vectors of points that are there, by id; their other ones stay."""
         with self._writing([id_ for id_, _ in points]) as shard:
+            self.layout.check(vectors for _, vectors in points)
             shard.update_vectors(points)
 
     def add_sparse(self, name: str, params: q.SparseVectorParams) -> None:

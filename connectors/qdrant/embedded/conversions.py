@@ -79,7 +79,10 @@ def _vectors(point: Any) -> Iterator[tuple[str, Any]]:
         elif vector.HasField("sparse"):  # without a look at each number, like the dense ones
             yield name, _sparse(vector.sparse)
         else:
-            yield name, GrpcToRest.convert_vector(vector)
+            given: Any = GrpcToRest.convert_vector(vector)
+            if isinstance(given, q.SparseVector):
+                given = SparseRow(given.indices, given.values)
+            yield name, given
 
 
 def _sparse(vector: Any) -> SparseRow:

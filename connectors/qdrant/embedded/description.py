@@ -5,11 +5,13 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from qdrant_client import models as q
+
+from connectors.qdrant.embedded.engine import EngineError, SparseRow
 
 DESCRIPTION: Final = "collection.json"
 
@@ -21,6 +23,26 @@ class Layout(NamedTuple):
     """By name."""
     sparse: Mapping[str, q.SparseVectorParams]
     """By name."""
+
+    def check(self, points: Iterable[Mapping[str, Any]]) -> None:
+        """Refuse vectors that have no place here, before anything is written: the engine logs a
+        request and then looks, so that the next start would bring back a part of it.
+
+        :param points: the vectors of each, by name
+        :raises EngineError: in the words of a Qdrant server
+        """
+        for name, vector in (item for vectors in points for item in vectors.items()):
+            params = self.vectors.get(name)
+            if params is None and name not in self.sparse:
+                raise EngineError(f"Not existing vector name error: {name}")
+            if isinstance(vector, SparseRow) != (params is None):
+                raise EngineError("Conversion between sparse and regular vectors failed")
+            if params is None or not isinstance(vector, Sequence):
+                continue
+            if len(vector) != params.size:
+                raise EngineError(
+                    f"Vector dimension error: expected dim: {params.size}, got {len(vector)}"
+                )
 
 
 def write_description(folder: Path, generation: int, layout: Layout) -> bool:

@@ -250,6 +250,11 @@ def _vectors(vectors: Mapping[str, Any]) -> dict[str, Any]:
 
 def _vector(vector: Any) -> Any:
     if isinstance(vector, (SparseRow, q.SparseVector)):
+        # As a server does. The engine would write it into its log, and panic at each start.
+        if len(vector.values) != len(vector.indices):
+            raise EngineError("values: Validation error: must be the same length as indices")
+        if len(set(vector.indices)) < len(vector.indices):
+            raise EngineError("indices: Validation error: must be unique")
         return edge.SparseVector(vector.indices, vector.values)
     if isinstance(vector, Sequence) and (not vector or isinstance(vector[0], (float, int))):
         return vector

@@ -21,7 +21,7 @@ class Denied(Exception):
         self.code = code
 
 
-def status_of(error: Exception) -> tuple[grpc.StatusCode, str]:
+def status_of(error: BaseException) -> tuple[grpc.StatusCode, str]:
     """How a server answers an error."""
     if isinstance(error, Denied):
         return error.code, str(error)
@@ -33,7 +33,7 @@ def status_of(error: Exception) -> tuple[grpc.StatusCode, str]:
         return grpc.StatusCode.NOT_FOUND, f"Not found: {error}"
     if isinstance(error, EngineError) and _OF_THE_DISK.search(str(error)):
         return grpc.StatusCode.INTERNAL, f"Service internal error: {error}"
-    if isinstance(error, EngineError):
+    if isinstance(error, (EngineError, ValueError)):  # the second: what is no id, or no filter
         return grpc.StatusCode.INVALID_ARGUMENT, f"Wrong input: {error}"
     return grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}"
 
@@ -64,7 +64,8 @@ class Guard(grpc.ServerInterceptor):  # type: ignore[misc]  # grpc has no types
                 return handler.unary_unary(request, context)
             except NotImplementedError:
                 context.abort(grpc.StatusCode.UNIMPLEMENTED, f"{details.method} is not served")
-            except Exception as error:  # noqa: BLE001 (each error is an answer)
+            # Each error is an answer; a panic of the engine is no `Exception`.
+            except BaseException as error:  # noqa: BLE001
                 context.abort(*status_of(error))
 
         return grpc.unary_unary_rpc_method_handler(

@@ -126,11 +126,13 @@ class Services(wire.PointsServicer, wire.CollectionsServicer):
 
     def Upsert(self, request: Any, context: Any) -> Any:
         """Whole points."""
+        _check_unconditional(request)
         self.named(request.collection_name).upsert(points_of(request.points))
         return done()
 
     def UpdateVectors(self, request: Any, context: Any) -> Any:
         """Vectors of points."""
+        _check_unconditional(request)
         self.named(request.collection_name).update_vectors(vectors_of(request.points))
         return done()
 
@@ -250,8 +252,9 @@ class Services(wire.PointsServicer, wire.CollectionsServicer):
 
     def _operate(self, collection: Collection, operation: Any) -> None:
         kind = operation.WhichOneof("operation")
-        change = getattr(operation, kind)
+        change: Any = getattr(operation, kind) if kind else None
         if kind == "upsert":
+            _check_unconditional(change)
             collection.upsert(points_of(change.points))
         elif kind == "delete_points":
             self._delete(collection, change.points)
@@ -268,6 +271,12 @@ class Services(wire.PointsServicer, wire.CollectionsServicer):
             self.filter_of(collection, request)
         queries = [query_of(request) for request in requests]
         return [[scored(point) for point in found] for found in collection.query(queries)]
+
+
+def _check_unconditional(request: Any) -> None:
+    fields = request.DESCRIPTOR.fields_by_name
+    if any(name in fields and request.HasField(name) for name in ("update_filter", "update_mode")):
+        raise UnsupportedError("a conditional update")
 
 
 def _facet_value(value: Any) -> Any:
