@@ -88,30 +88,30 @@ class QdrantStore:
 
     def read(self, keys: Sequence[Key], list_chunks: Collection[Key] = ()) -> dict[Key, Stored]:
         """W1, W3: what is stored of each document; for those in `list_chunks` with all chunks."""
-        by_type: dict[str, list[Key]] = {}
-        for key in keys:
-            by_type.setdefault(key.type, []).append(key)
-        fences = [drop_fence_id(type_) for type_ in by_type]
-        tombstones = self._client.payloads(
-            self._names.tombstones, [*(record_id(*key) for key in keys), *fences]
-        )
-        stored = {}
+        by_type = _grouped((key.type, key) for key in keys)
+        records: dict[str, Mapping[str, Any]] = {}
+        chunks: dict[Key, dict[str, Mapping[str, Any]]] = {}
         for type_, some in by_type.items():
-            records = self._client.payloads(
+            records |= self._client.payloads(
                 self._names.cleaned(type_),
                 [record_id(*key) for key in some],
                 q.PayloadSelectorExclude(exclude=["cleaned_content"]),
             )
-            chunks = self._chunks_of(type_, [key for key in some if key in list_chunks])
-            dropped = version_in(tombstones.get(drop_fence_id(type_)))
-            for key in some:
-                record = records.get(record_id(*key))
-                versions = (
-                    version_in(record),
-                    version_in(tombstones.get(record_id(*key))),
-                    dropped,
-                )
-                stored[key] = Stored(max(versions), record, chunks.get(key))
+            chunks |= self._chunks_of(type_, [key for key in some if key in list_chunks])
+        # Last: who removes a document buries it first, so that it is seen in one of both.
+        fences = {type_: drop_fence_id(type_) for type_ in by_type}
+        tombstones = self._client.payloads(
+            self._names.tombstones, [*(record_id(*key) for key in keys), *fences.values()]
+        )
+        stored = {}
+        for key in keys:
+            record = records.get(record_id(*key))
+            versions = (
+                version_in(record),
+                version_in(tombstones.get(record_id(*key))),
+                version_in(tombstones.get(fences[key.type])),
+            )
+            stored[key] = Stored(max(versions), record, chunks.get(key))
         return stored
 
     def recorded(self, keys: Collection[Key]) -> set[Key]:

@@ -118,6 +118,23 @@ def test_a_word_in_front_of_a_long_document_writes_its_chunk_and_the_record(worl
     assert counted.points == {"vector_posts deleted": 1, "cleaned_posts upserted": 1}
 
 
+def test_a_document_that_is_removed_while_it_is_read_is_seen_as_removed(world: World) -> None:
+    """By the process that the queue was given to, while this one goes on with what it has."""
+    world.apply(change("a b", 1))
+    retrieve, asked = world.client.retrieve, []
+
+    def remove_meanwhile(*arguments: Any, **options: Any) -> Any:
+        answer = retrieve(*arguments, **options)
+        asked.append(arguments)
+        if len(asked) == 1:
+            world.apply(change(None, 3))
+        return answer
+
+    world.client.retrieve = remove_meanwhile  # type: ignore[method-assign]
+    assert world.store.read([Key("posts", "a")])[Key("posts", "a")].version == Version(3)
+    assert world.record() is None
+
+
 def test_an_edit_there_and_back_loses_nothing(world: World) -> None:
     world.apply(change("a b", 1))
     world.apply(change("a c", 2), change("a b", 3))
