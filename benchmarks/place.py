@@ -145,11 +145,16 @@ class MeasuredFlow(FlowProcess):
         return sum(memory_mb(pid) for pid in self._processes())
 
     def _processes(self) -> Iterator[int]:
+        """It and its children, but for the store, and for a fork that has not begun its program
+        yet: all its pages are still those of its parent, and would count twice.
+        """
         yield self.process.pid
+        own = _command_of(str(self.process.pid))
         for file in Path(f"/proc/{self.process.pid}/task").glob("*/children"):
             with contextlib.suppress(OSError):  # the thread has ended
                 for child in file.read_text().split():
-                    if b"connectors.qdrant.embedded" not in _command_of(child):
+                    command = _command_of(child)
+                    if command != own and b"connectors.qdrant.embedded" not in command:
                         yield int(child)
 
 

@@ -26,7 +26,7 @@ _HANDLED_S = 1.0
 when the first consumer is cancelled, and no server says whether there is one: `consumer_count`
 leaves out those that wait."""
 
-_IN_MEMORY = 32 * 2**20
+_IN_MEMORY = 16 * 2**20
 
 _ONE_BY_ONE = "1-one-by-one"
 _ALL = "2-all"
