@@ -61,8 +61,10 @@ def docstrings() -> Iterator[Text]:
             except (SyntaxError, ValueError, RecursionError):
                 continue
             for node in ast.walk(tree):
-                if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
-                    yield f"{path}:{getattr(node, 'lineno', 1)}", ast.get_docstring(node) or ""
+                if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and (
+                    text := ast.get_docstring(node)
+                ):
+                    yield f"{path}:{getattr(node, 'lineno', 1)}", text
 
 
 def system() -> Iterator[Text]:

@@ -38,6 +38,6 @@ def diverse(
     while len(chosen) < min(most, len(there)):
         gain = relevance - diversity * similar
         gain[chosen] = -np.inf
-        chosen.append(int(gain.argmax()))
+        chosen.append(int(np.argmax(gain)))
         similar = np.maximum(similar, rows @ rows[chosen[-1]])
     return [there[index] for index in chosen]

@@ -47,6 +47,7 @@ class Run:
         done: Callable[[list[CapturedChange]], bool],
         on_change: Callable[[CapturedChange], None] = lambda _: None,
         finish: bool = True,
+        within_s: float = 20,
     ) -> list[CapturedChange]:
         def look(change: CapturedChange) -> CapturedChange:
             self.seen.append(change)
@@ -57,7 +58,7 @@ class Run:
 
         flow = Dataflow("capture")
         op.output("out", op.map("look", op.input("in", flow, self.source), look), TestingSink([]))
-        watchdog = threading.Timer(20, self.stopping.set)
+        watchdog = threading.Timer(within_s, self.stopping.set)
         watchdog.start()
         run_main(flow, epoch_interval=timedelta(milliseconds=20))
         watchdog.cancel()

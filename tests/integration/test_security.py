@@ -11,6 +11,7 @@ from ops.local_server import free_port
 from ops.mongo_server import MongoServer
 from ops.rabbitmq_node import RabbitMQNode
 from tests.chaos.harness import Flows, queue_depth, settle
+from tests.chaos.test_confirms import wait_until
 from tests.conftest import Place
 
 SECRET = "s3cret-p4ssword"
@@ -63,6 +64,8 @@ def test_a_refused_login_shows_no_password(place: Place) -> None:
     extra = {"RABBITMQ_DEFAULT_PASSWORD": SECRET, "MONGO_DATABASE_HOST": uri}
     flows = Flows(place, extra=extra)
     with flows.both():
+        features = flows.running["features"]
+        wait_until("the refusal in its log", lambda: "is away" in features.output())
         for process in flows.running.values():
             with pytest.raises(subprocess.TimeoutExpired):
                 process.wait(5)
@@ -70,7 +73,6 @@ def test_a_refused_login_shows_no_password(place: Place) -> None:
             command = Path(f"/proc/{process.process.pid}/cmdline")
             if command.exists():
                 assert SECRET.encode() not in command.read_bytes()
-        assert "is away" in flows.running["features"].output()
     wrong = RabbitMQSettings(port=place.rabbitmq.port, password=SECRET)
     with pytest.raises(ConnectionError) as caught:
         publish_to_rabbitmq(place.queue, "x", settings=wrong)

@@ -156,7 +156,7 @@ def test_a_snapshot_may_take_longer_than_the_history_reaches(
     began = time.monotonic()
     try:
         with caplog.at_level(logging.INFO, "connectors"):
-            seen = Run(here).until(snapshot_done)
+            seen = Run(here).until(snapshot_done, within_s=90)
     finally:
         done.set()
         writer.join()
