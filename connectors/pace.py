@@ -4,7 +4,7 @@ import time
 from datetime import datetime, timedelta, timezone
 from typing import Final
 
-_SOON: Final = timedelta(milliseconds=2)
+_SOON: Final = timedelta(milliseconds=1)
 _SELDOM: Final = timedelta(milliseconds=25)
 _ACTIVE_S: Final = 2.0
 

@@ -23,6 +23,7 @@ from connectors.qdrant import QdrantStore
 from connectors.rabbitmq import (
     RabbitMQConnection,
     RabbitMQPublisher,
+    dead_letter_queue,
     queue_names,
     topology,
 )
@@ -69,6 +70,7 @@ class Backfill:
         self._queues = queue_names(settings.queue, settings.partitions)
         self._sent: deque[_Sent] = deque()
         self._progress_at = time.monotonic()
+        self._dead = 0
 
     def run(self, types: Sequence[str]) -> int:
         """Go through all documents of some types; how many were published.
@@ -84,6 +86,11 @@ class Backfill:
             now = cluster_time(mongo, settings.mongo_database, types[0]).committed
             total = estimated_documents(mongo, settings.mongo_database, types)
             publisher.start()
+            with RabbitMQConnection(settings=settings.rabbitmq) as connection:
+                channel = connection.get_channel()
+                for declaration in queues:
+                    channel.queue_declare(**declaration)
+                self._dead = self._letters(channel)
             seen = published = 0
             said_at = time.monotonic()
             for some in _batches(scan_documents(mongo, settings.mongo_database, types, now)):
@@ -123,10 +130,9 @@ class Backfill:
                 return
             if time.monotonic() - self._progress_at > _STALLED_S:
                 self._progress_at = time.monotonic()
-                if not self._is_queued():  # all of them dead letters: the comparison will tell
+                if not self._are_on_their_way():  # the comparison will tell
                     self._sent.clear()
                     return
-                log.warning("%d documents wait in the queue: is features running?", len(self._sent))
             time.sleep(_LOOK_EVERY_S)
 
     def _settle(self) -> None:
@@ -144,13 +150,28 @@ class Backfill:
             self._sent = deque(left)
             self._progress_at = time.monotonic()
 
-    def _is_queued(self) -> bool:
+    def _are_on_their_way(self) -> bool:
+        """Whether documents that were sent, and are not stored yet, will be.
+
+        A broker counts what waits for a consumer, and not what one has in hand: so where there is a
+        consumer, they are, unless there are more dead letters now.
+        """
         with RabbitMQConnection(settings=self._settings.rabbitmq) as connection:
             channel = connection.get_channel()
-            return any(
-                channel.queue_declare(queue, passive=True).method.message_count
-                for queue in self._queues
-            )
+            told = [channel.queue_declare(queue, passive=True).method for queue in self._queues]
+            dead = self._letters(channel)
+        more_died, self._dead = dead > self._dead, dead
+        if any(one.message_count for one in told):
+            log.warning("%d documents wait in the queue: is features running?", len(self._sent))
+            return True
+        if more_died or not any(one.consumer_count for one in told):
+            return False
+        log.warning("features has %d documents in hand for a while", len(self._sent))
+        return True
+
+    def _letters(self, channel: Any) -> int:
+        queue = dead_letter_queue(self._settings.queue)
+        return int(channel.queue_declare(queue, passive=True).method.message_count)
 
 
 def _batches(items: Iterable[X]) -> Iterator[list[X]]:

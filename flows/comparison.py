@@ -6,9 +6,11 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
 from bson import Timestamp
+from bytewax.errors import BytewaxRuntimeError
 from bytewax.testing import run_main
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
+from qdrant_client import QdrantClient
 
 from connectors.mongodb import (
     cluster_time,
@@ -27,6 +29,7 @@ from connectors.qdrant import (
     one_line,
     open_reader,
     points_of,
+    read_places,
     scan_points,
 )
 from connectors.rabbitmq import queue_names
@@ -41,7 +44,7 @@ from flows.second_look import SecondLook
 from flows.settings import Settings
 from flows.text.bounded import BoundedText
 from models import MAX_ORDINAL, CapturedChange, ChangeEvent, Message, Version
-from models.errors import ConfigurationError, StoreUnavailableError
+from models.errors import ConfigurationError, PlaceGoneError, StoreUnavailableError
 from models.identity import entry_id_of, partition_of
 from models.places import FIRST
 from models.stored import Key
@@ -73,6 +76,7 @@ class Comparison:
         `models.places`, the store was never migrated
     :raises ConfigurationError: by each method, if a system cannot be reached, or nothing has been
         stored yet
+    :raises PlaceGoneError: by each method, if the place was removed meanwhile
     """
 
     def __init__(
@@ -121,14 +125,19 @@ class Comparison:
             log.info("comparing %s", ", ".join(self._types))
             dataflow = build(
                 ScanSource(lambda: progress.documents(self._scanned(now))),
-                ScanSource(lambda: progress.points(scan_points(store, self._types, self.names))),
+                ScanSource(lambda: progress.points(self._stored(store))),
                 self._expect,
                 self._second_look(now),
                 submit,
                 report,
                 lambda finding: self._repair(now, finding),
             )
-            run_main(dataflow)  # type: ignore[no-untyped-call]  # bytewax has no type here
+            try:
+                run_main(dataflow)  # type: ignore[no-untyped-call]  # bytewax has no type here
+            except BytewaxRuntimeError as error:
+                if isinstance(error.__cause__, PlaceGoneError):
+                    raise error.__cause__ from error
+                raise
         return report
 
     def still_wrong(self, keys: Iterable[Key]) -> set[Key]:
@@ -154,7 +163,18 @@ class Comparison:
 
     def _points(self, keys: Collection[Key]) -> Iterator[ScannedPoint]:
         with open_reader(self._settings.qdrant) as store:
-            yield from points_of(store, keys, self.names)
+            yield from points_of(store, keys, self.names, lambda: self._is_removed(store))
+
+    def _stored(self, store: QdrantClient) -> Iterator[ScannedPoint]:
+        return scan_points(store, self._types, self.names, lambda: self._is_removed(store))
+
+    def _is_removed(self, store: QdrantClient) -> bool:
+        """By a migration that has ended meanwhile."""
+        try:
+            places = read_places(store, self._settings.qdrant.collections)
+        except STORE_ERRORS:
+            return False
+        return places is not None and places.lacks(self._place or FIRST)
 
     def _repair(self, now: Timestamp, finding: Finding) -> Message | None:
         """The message of a finding, for which its document is read again; none where the document

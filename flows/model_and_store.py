@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from qdrant_client import QdrantClient
 
+from connectors.ahead import meanwhile
 from connectors.qdrant import QdrantStore, open_patiently
 from connectors.rabbitmq import queue_names
 from flows.embedding.embedder import ChunkingEmbedder, lazily, locate_model
@@ -56,6 +57,7 @@ class ModelAndStore:
         self.text = text or BoundedText(lambda: (self.embedder.tokenizer, self.embedder.max_tokens))
         self.indexer = lazily(self._indexer)
         self.store = lazily(self._open)
+        self._home_gone = False
         self._prune_at = 0.0
 
     @property
@@ -97,6 +99,8 @@ class ModelAndStore:
         store = QdrantStore(client, DOCUMENT_TYPES, names, self._is_removed)
         store.claim(settings.owner)
         store.ensure_collections(self.embedder.dimension)
+        if self._others is not None:
+            self._others.forget(home)  # if it was removed while the model was loaded
         _say_what_searches_miss(store.chunks_by_model(), self.embedder.name)
         return store
 
@@ -120,24 +124,26 @@ class ModelAndStore:
 
     def __call__(self, batch: list[Prepared]) -> list[Indexed | DeadLetter]:
         """Index a batch in every place; now and then, forget old tombstones before it."""
-        indexer, others = self.indexer(), self._others
-        places = self._places()  # before anything is written, see `flows.places`
+        indexer, others, home = self.indexer(), self._others, self._home()[0]
+        asked = meanwhile(self._places)  # now that the batch has come, see `flows.places`
         if time.monotonic() > self._prune_at:
             self._prune_at = time.monotonic() + PRUNE_EVERY_S
             before = time.time() - self._settings.tombstone_retention_days * 86400
             self.store().prune_tombstones(before)
             if others:
                 others.prune(before)
+        results: list[Indexed | DeadLetter] = []
+        if not self._home_gone:
+            with suppress(PlaceGoneError):
+                results += indexer([change for change in batch if is_for(change, home)])
+        places = asked()
         if others is None or places is None:
-            return indexer(batch)
+            return results
+        self._home_gone = places.lacks(home)  # for good: no id of a place is used again
         others.keep(places)
-        home, results = self._home()[0], list[Indexed | DeadLetter]()
         for place in places.written:
             if place.id != home:
                 results += others.apply(place, batch)
-                continue
-            with suppress(PlaceGoneError):
-                results += indexer([change for change in batch if is_for(change, home)])
         return list(_one_letter_each(results))
 
     def close(self) -> None:

@@ -1,9 +1,10 @@
 """The places of a store in the features flow: every change goes to each place that is written.
 
-A batch asks first which places there are, and only then writes, so a migration has no gap: a change
-that went to the old place alone was in MongoDB before that question, the question came before the
-new place was stated, and the backfill of the new place reads MongoDB after that. Everything later
-goes to both places, and each has fences and tombstones of its own.
+Each batch asks, when it has come, which places there are, and is acknowledged when it is in all of
+them. So a migration has no gap: a change that went to the old place alone was in MongoDB before
+that question, the question came before the new place was stated, and the backfill of the new place
+reads MongoDB after that. Everything later goes to both places, and each has fences and tombstones
+of its own. The place that a process was started for is written while it asks.
 """
 
 import logging
@@ -96,6 +97,11 @@ class OtherPlaces:
         except STORE_ERRORS:
             return False
         return places is not None and places.lacks(place)
+
+    def forget(self, place: str) -> None:
+        """Delete the collections of a place again, if it was removed before they were made."""
+        if self.is_removed(place):
+            self._statement.remove_collections(place, DOCUMENT_TYPES)
 
     def load(self, place: Place) -> None:
         """Load the model of a place."""

@@ -16,7 +16,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from typing import Final
 
 from connectors.qdrant import (
@@ -37,7 +37,12 @@ from flows.places import EmbedderOf, embedders, setting_of
 from flows.reconciliation import NAMELESS, Report
 from flows.settings import Settings
 from models import DOCUMENT_TYPES, Message
-from models.errors import ConfigurationError, StoreTooOldError, StoreUnavailableError
+from models.errors import (
+    ConfigurationError,
+    PlaceGoneError,
+    StoreTooOldError,
+    StoreUnavailableError,
+)
 from models.places import Places
 
 VERIFY_S: Final = 60.0
@@ -60,7 +65,19 @@ def main(
     :param embedder_of: instead of the models that a migration names
     :raises ConfigurationError: a system cannot be reached, or nothing has been stored yet
     """
-    options = _options(arguments)
+    try:
+        return _reconcile_all(_options(arguments), embedder, embedder_of)
+    except PlaceGoneError as error:
+        raise ConfigurationError(
+            "a model was removed from the store meanwhile: run it again"
+        ) from error
+
+
+def _reconcile_all(
+    options: argparse.Namespace,
+    embedder: ChunkingEmbedder | None,
+    embedder_of: EmbedderOf | None,
+) -> int:
     settings = Settings.from_env()
     settings.configure_logging()
     types = options.type or tuple(DOCUMENT_TYPES)
@@ -75,14 +92,21 @@ def main(
         say(f"{place.model}:")
         model = models(setting_of(place, settings))
         codes.append(_reconcile(settings, options, Comparison(settings, types, model, place.id)))
-    return max(codes)
+    return max(codes, default=0)
 
 
 def _places(settings: Settings) -> Places | None:
-    """The places of the store, where it was migrated; what hinders this is told by what follows."""
-    with suppress(StoreUnavailableError, *STORE_ERRORS), open_reader(settings.qdrant) as client:
-        return read_places(client, settings.qdrant.collections)
-    return None
+    """The places of the store, where it was migrated.
+
+    :raises ConfigurationError: Qdrant does not tell: a store is not to be compared by another place
+    """
+    try:
+        with open_reader(settings.qdrant) as client:
+            return read_places(client, settings.qdrant.collections)
+    except StoreUnavailableError:  # what follows tells why
+        return None
+    except STORE_ERRORS as error:
+        raise ConfigurationError(f"Qdrant cannot be read: {one_line(error)}") from error
 
 
 def _reconcile(settings: Settings, options: argparse.Namespace, comparison: Comparison) -> int:

@@ -52,6 +52,7 @@ class Searches:
         self._current: str | None = None
         self._loading: threading.Thread | None = None
         self._places: Places | None = None
+        self._failure: Exception | None = None
         self._read_at = float("-inf")
 
     def search(self, query: str, **options: Unpack[Options]) -> list[Hit]:
@@ -96,8 +97,14 @@ class Searches:
 
     def _stated(self) -> Places | None:
         if time.monotonic() - self._read_at > LOOK_EVERY_S:
-            self._places = read_places(self._store, self._names)
+            try:
+                self._places, self._failure = read_places(self._store, self._names), None
+            except STORE_ERRORS as error:
+                # Told to all who have waited for it, too, who would else wait as long in a row.
+                self._failure = error
             self._read_at = time.monotonic()
+        if self._failure is not None:
+            raise self._failure
         return self._places
 
     def _load(self, place: Place | None, *, whole: bool = False) -> None:

@@ -1,6 +1,5 @@
 """`Embedder`: texts to unit vectors, with the model loaded once per process."""
 
-import os
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -132,8 +131,6 @@ class Embedder:
                 ) from error
 
     def _load(self) -> None:
-        if Path(self._path).is_dir():
-            os.environ.setdefault("HF_HUB_OFFLINE", "1")
         import torch
         from sentence_transformers import SentenceTransformer
         from transformers.utils import logging as transformers_logging
@@ -141,7 +138,9 @@ class Embedder:
         transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers has no type here
         device = None if self._device == "auto" else self._device
         model, self._precision = precisions.load(
-            lambda: SentenceTransformer(self._path, device=device).eval(),
+            lambda: SentenceTransformer(
+                self._path, device=device, local_files_only=Path(self._path).is_dir()
+            ).eval(),
             self._precision,
             self._device,
         )

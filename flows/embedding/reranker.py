@@ -1,7 +1,6 @@
 """`Reranker`: a cross-encoder, which reads a query and a text together."""
 
 import json
-import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -58,7 +57,6 @@ class Reranker:
                 ) from error
 
     def _load(self) -> Any:
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")
         import torch
         from sentence_transformers import CrossEncoder
         from transformers.utils import logging as transformers_logging

@@ -11,13 +11,31 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from connectors.qdrant import STORE_ERRORS, open_client, open_reader
+import pytest
+from qdrant_client import models as q
+
+from connectors.qdrant import (
+    STORE_ERRORS,
+    QdrantSettings,
+    QdrantStore,
+    open_client,
+    open_reader,
+    scan_points,
+)
+from connectors.qdrant.embedded import StoreFolder, stop
+from connectors.rabbitmq import dead_letter_queue, topology
+from flows import backfill
+from flows.comparison import Comparison
 from flows.embedding.embedder import TextEmbedder
 from flows.migrate import Migration
+from flows.operators.publish import Submit
+from flows.reconciliation import Report
 from flows.settings import Settings
-from models import DOCUMENT_TYPES
+from models import DOCUMENT_TYPES, Message, Version, record_id
+from models.errors import PlaceGoneError
 from models.fresh import embedded_text
 from models.places import Place as ModelPlace
+from models.stored import Key, Stored
 from retrieval.following import Searches
 from retrieval.hits import Hit
 from retrieval.sync import compare, stored_state
@@ -204,3 +222,95 @@ def test_a_migration_under_edits_deletes_and_kills_loses_nothing(place: Place) -
         assert not client.collection_exists(place.qdrant.collections.vectors("posts"))
     times = embedded(log, NEW)
     assert sum(times.values()) <= 1.02 * len(times) + 256
+
+
+def test_a_scan_of_a_place_that_is_removed_ends(tmp_path: Path) -> None:
+    settings = QdrantSettings(path=tmp_path / "qdrant")
+    names, removed = settings.collections.at("2"), []
+    try:
+        with closing(open_client(settings)) as client:
+            QdrantStore(client, DOCUMENT_TYPES, names).ensure_collections(4)
+            for start in range(0, 600, 100):
+                some = [
+                    q.PointStruct(
+                        id=record_id("posts", str(n)), vector={}, payload={"entry_id": str(n)}
+                    )
+                    for n in range(start, start + 100)
+                ]
+                client.upsert(names.cleaned("posts"), some)
+            points = scan_points(client, ["posts"], names, lambda: bool(removed))
+            next(points)
+            removed.append(True)
+            client.delete_collection(names.cleaned("posts"))
+            with pytest.raises(PlaceGoneError):
+                list(points)
+            with pytest.raises(PlaceGoneError):
+                list(scan_points(client, ["posts"], names, lambda: True))
+    finally:
+        stop(StoreFolder(settings.path))
+
+
+def test_a_migration_that_is_removed_while_it_compares_sends_nothing(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`remove` is how one ends a migration that is not wanted any more."""
+    settings = Settings.from_env(place.environment)
+    Load(place, 7, 30).insert_all()
+    flows = Flows(place, features="tests.two_models")
+    sent: list[Message] = []
+    with flows.both(), closing(open_client(place.qdrant)) as client:
+        settle(place, flows, (OLD, ""))
+        look = Comparison.look
+
+        def removed_before(comparison: Comparison, submit: Submit) -> Report:
+            Migration(settings, client, embedder_of).remove()
+            return look(comparison, lambda messages: (sent.extend(messages), submit(messages))[1])
+
+        monkeypatch.setattr(Comparison, "look", removed_before)
+        with pytest.raises(PlaceGoneError):
+            Migration(settings, client, embedder_of).start(NEW)
+        flows.stop()
+    assert sent == []
+
+
+def test_documents_in_the_hands_of_features_are_waited_for(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broker does not count them, and a model may take minutes for them."""
+    settings = Settings.from_env(place.environment)
+    channel = place.channel()
+    for queue in topology(settings.queue, settings.partitions):
+        channel.queue_declare(**queue)
+    for _ in range(5):
+        channel.basic_publish("", settings.queue, b"{}")
+    held: list[object] = []
+    features = place.channel()
+    features.basic_qos(prefetch_count=1000)
+    features.basic_consume(settings.queue, lambda *some: held.append(some))
+    deadline = time.monotonic() + 20
+    while len(held) < 5 and time.monotonic() < deadline:
+        features.connection.process_data_events(0.1)
+    assert len(held) == 5
+
+    class Unfilled:
+        def read(self, keys: Sequence[Key]) -> dict[Key, Stored]:
+            return {key: Stored() for key in keys}
+
+    class Well:
+        def check(self) -> None: ...
+
+    monkeypatch.setattr(backfill, "_STALLED_S", 0.5)
+    filling = backfill.Backfill(settings, Unfilled(), Unfilled(), "2")  # type: ignore[arg-type]
+    filling._sent.extend(
+        backfill._Sent(settings.queue, Key("posts", str(n)), Version(1)) for n in range(5)
+    )
+    waiting = threading.Thread(target=lambda: filling._wait(Well(), 0), daemon=True)  # type: ignore[arg-type]
+    waiting.start()
+    waiting.join(3)
+    assert waiting.is_alive(), "they are in hand"
+    letters = dead_letter_queue(settings.queue)
+    channel.basic_publish("", letters, b"{}")
+    waiting.join(10)
+    assert not waiting.is_alive(), "one of them is a dead letter"
+    features.connection.close()
+    channel.connection.close()

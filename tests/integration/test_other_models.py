@@ -1,6 +1,9 @@
 """Vectors that another model has made: a search does not find them."""
 
 import logging
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -82,3 +85,19 @@ def test_status_counts_chunks_by_model(
     monkeypatch.setattr(status, "Console", lambda **_: Console(width=200))
     status.main()
     assert "one 3, two 1" in capsys.readouterr().out
+
+
+def test_a_folder_is_loaded_without_the_hub_and_keeps_nobody_from_it() -> None:
+    """A migration may lead from the packaged model to one of the hub, in one process."""
+    program = """
+import socket
+def refuse(*_): raise AssertionError("the network was asked")
+connect, socket.socket.connect = socket.socket.connect, refuse
+from flows.embedding.embedder import Embedder
+Embedder("").load()
+from huggingface_hub import constants
+assert not constants.is_offline_mode()
+"""
+    names = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+    environment = {name: value for name, value in os.environ.items() if name not in names}
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True, timeout=120)

@@ -22,8 +22,8 @@ MIGRATION: Final = (
         "a-flow-asks-for-the-models-once",
         _NO_GAP,
         _FLOW,
-        "        places = self._places()  # before",
-        '        places = self.__dict__.setdefault("_asked", self._places())  # before',
+        "        asked = meanwhile(self._places)  # now",
+        '        asked = self.__dict__.setdefault("_asked", meanwhile(self._places))  # now',
         _TESTS,
     ),
     Mutant(

@@ -7,8 +7,10 @@ from contextlib import closing, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from qdrant_client import QdrantClient
+from qdrant_client.http.exceptions import UnexpectedResponse
 
 from connectors.qdrant import UNPREFIXED, QdrantStore, Statement, copy_tombstones
 from flows import model_and_store, places
@@ -420,3 +422,67 @@ class TestCompare:
         assert said.startswith("3 queries")
         assert "nDCG@10 of hashing, which is searched: 1.000" in said
         assert "nDCG@10 of wider: 1.000, which is +0.000" in said
+
+
+def test_a_place_that_is_removed_while_its_model_is_loaded_is_not_made_again(
+    client: QdrantClient, flow: ModelAndStore
+) -> None:
+    """Loading takes seconds to minutes, in which the operator goes on."""
+    flow([change("a", 1)])
+    opened(client, ready=True)
+    flow([change("a", 2)])
+    migration = Migration(SETTINGS, client, embedder_of)
+    removed: list[bool] = []
+
+    class Loading(HashingEmbedder):
+        @property
+        def dimension(self) -> int:  # type: ignore[override]
+            if not removed:
+                removed.append(True)
+                migration.switch()
+                migration.remove()
+            return HashingEmbedder.dimension
+
+    def slow(model: str) -> HashingEmbedder:
+        return embedder_of(model) if model == "wider" else Loading()
+
+    ModelAndStore(SETTINGS, None, InThisProcess(), slow).load()
+    assert removed
+    assert not client.collection_exists("vector_posts")
+
+
+def test_an_empty_place_that_was_removed_is_not_taken_for_one_without_hits(
+    client: QdrantClient, flow: ModelAndStore
+) -> None:
+    flow([change("a", 1)])
+    opened(client, ready=True)
+    flow([change("a", 2)])
+    migration = Migration(SETTINGS, client, embedder_of)
+    migration.switch()
+    migration.remove()
+    QdrantStore(client, DOCUMENT_TYPES).ensure_collections(HashingEmbedder.dimension)
+    with pytest.raises(OtherModelError, match="was removed from the store"):
+        RetrievalClient(client, HashingEmbedder()).search("a")
+
+
+def test_searches_do_not_wait_in_a_row_for_a_store_that_hangs() -> None:
+    limit_s, asked = 0.3, []
+
+    class Hanging:
+        def collection_exists(self, name: str) -> bool:
+            asked.append(name)
+            time.sleep(limit_s)
+            raise UnexpectedResponse(503, "it hangs", b"", httpx.Headers())
+
+    searches = Searches(Hanging(), lambda _: HashingEmbedder())  # type: ignore[arg-type]
+
+    def search() -> None:
+        with suppress(UnexpectedResponse):
+            searches.search("a")
+
+    threads = [threading.Thread(target=search) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(asked) <= 4
