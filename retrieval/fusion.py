@@ -39,8 +39,11 @@ def merged(found: Sequence[Found], wanted: Wanted, depth: int) -> list[Hit] | No
     :param depth: of the lists
     :returns: None where the lists have to be longer to tell
     """
-    dense = by_score(hit for some in found for hit in some.dense)[:depth]
-    sparse = by_score(hit for some in found for hit in some.sparse)[:depth]
+    # Beyond it, a list lacks what a type was not asked for. Where one document has all of the
+    # longest lists, the documents of other types that were found are worth more than that order.
+    end = None if wanted.per_document and depth >= DEEPEST else depth
+    dense = by_score(hit for some in found for hit in some.dense)[:end]
+    sparse = by_score(hit for some in found for hit in some.sparse)[:end]
     if wanted.mode == "hybrid":
         hits = fused(dense, sparse)
     else:
@@ -49,7 +52,7 @@ def merged(found: Sequence[Found], wanted: Wanted, depth: int) -> list[Hit] | No
     of_documents = list(_first_of_each(hits, wanted.per_document))
     good = [hit for hit in of_documents if wanted.least is None or hit.score >= wanted.least]
     is_cut = depth in (len(dense), len(sparse)) and depth < DEEPEST
-    if is_cut and len(of_documents) < wanted.end and len(good) == len(of_documents):
+    if is_cut and len(of_documents) < wanted.reach and len(good) == len(of_documents):
         return None
     return good[: wanted.reach]
 

@@ -22,8 +22,10 @@ _FIELDS: Final = [
     *("published_at", "updated_at", "language", "tags"),
 ]  # fmt: skip
 _MOMENTS: Final = ("published_after", "published_before", "updated_after", "updated_before")
-_SHALLOWEST: Final = 16
+_SHALLOWEST: Final = 32
 DEEPEST: Final = 1000
+FARTHEST: Final = 10_000
+"""Hits that a search looks for, at most; a server makes room for all that it is asked for."""
 """Of a list that is longer than the hits that are wanted: a server in strict mode has a limit."""
 
 
@@ -114,6 +116,10 @@ class Wanted:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"{name} must be {least} or more, not {value}")
+        if (most := max(self.end, self.reach)) > FARTHEST:
+            raise ValueError(
+                f"offset + limit, and candidates, must be {FARTHEST:,} or less, not {most:,}"
+            )
         if self.mode not in MODES:
             raise ValueError(f"unknown mode {self.mode!r}; known are {', '.join(MODES)}")
         if unknown := sorted(set(self.types) - set(DOCUMENT_TYPES)):
@@ -155,11 +161,16 @@ class Wanted:
         """Of each list that is asked for.
 
         A chunk that is in neither of two lists of this depth is not among the best of endless ones
-        either: by one list alone, as many others score 1 / (k + reach - 1) or more.
+        either: by one list alone, as many others score 1 / (k + reach - 1) or more. It grows by
+        doubling: a chunk that is in one of two lists may rise where they are longer, so the pages
+        up to the 15th, 31st, 63rd … hit are of the same lists, and follow each other.
         """
         if self.mode != "hybrid":
             return self.reach
-        return max(_SHALLOWEST, self.reach, min(2 * self.reach + 2, DEEPEST))
+        depth = _SHALLOWEST
+        while depth < min(2 * self.reach + 2, DEEPEST):
+            depth *= 2
+        return max(self.reach, min(depth, DEEPEST))
 
     def filter(self, models: Sequence[str]) -> q.Filter | None:
         """The chunks that are searched.

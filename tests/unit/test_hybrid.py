@@ -90,7 +90,7 @@ class TestFusion:
 
     def test_no_list_is_longer_than_a_strict_server_allows(self) -> None:
         assert [Wanted(limit=limit).depth for limit in (1, 10, 499, 600, 1000, 2000)] == [
-            *(16, 22, 1000, 1000, 1000, 2000)
+            *(32, 32, 1000, 1000, 1000, 2000)
         ]
 
     def test_equal_scores_have_one_order(self) -> None:
