@@ -144,3 +144,13 @@ def test_a_condition_of_a_write_is_not_passed_over(client: QdrantClient) -> None
     nothing = wire.UpdateBatchPoints(collection_name="c", operations=[wire.PointsUpdateOperation()])
     assert refusal(service.UpdateBatch, nothing) == UNSERVED
     assert client.retrieve("c", [1])[0].payload == {"number": 1}
+
+
+@pytest.mark.parametrize("name", ["", "x" * 256, "ü" * 100], ids=["none", "long", "long on disk"])
+def test_a_collection_has_a_name_that_a_folder_can_have(
+    client: QdrantClient, path: Path, name: str
+) -> None:
+    """The folder of no name at all is that of all collections."""
+    request = wire.CreateCollection(collection_name=name)
+    assert refusal(client._client.grpc_collections.Create, request) == REFUSED
+    is_as_before(path)

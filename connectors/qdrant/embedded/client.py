@@ -11,6 +11,7 @@ from connectors.qdrant.embedded.folder import Address, StoreFolder
 from connectors.qdrant.embedded.launch import ensure
 
 _LOOK_EVERY_S: Final = 0.25
+_LOOK_SELDOM_S: Final = 5.0
 
 log = logging.getLogger("connectors")
 
@@ -32,7 +33,9 @@ class EmbeddedClient(QdrantClient):
         self._use: IO[str] | None = None
         folder.prepare()
         self._folder = folder
-        self._options = options
+        # Its server is on loopback, where a proxy of the environment would not find it.
+        channel = {**(options.get("grpc_options") or {}), "grpc.enable_http_proxy": 0}
+        options = self._options = {**options, "grpc_options": channel}
         self._use = folder.use()
         try:
             self._address = ensure(folder)
@@ -53,14 +56,15 @@ class EmbeddedClient(QdrantClient):
             self._use.close()
 
     def _keep(self) -> None:
-        said = ""
-        while not self._ended.wait(_LOOK_EVERY_S):
+        said, wait_s = "", _LOOK_EVERY_S
+        while not self._ended.wait(wait_s):
             try:
                 self._look()
+                wait_s = _LOOK_EVERY_S
             except Exception as error:  # noqa: BLE001 (the store must not stay down for any of them)
                 if str(error) != said:
                     log.warning("the embedded store is not started again: %s", error)
-                said = str(error)
+                said, wait_s = str(error), min(_LOOK_SELDOM_S, 2 * wait_s)
 
     def _look(self) -> None:
         if self._folder.is_served() and self._folder.address() in (self._address, None):

@@ -29,7 +29,13 @@ from connectors.qdrant.embedded.description import (
     read_description,
     write_description,
 )
-from connectors.qdrant.embedded.engine import EngineError, Point, Selection, Shard
+from connectors.qdrant.embedded.engine import (
+    EngineError,
+    EngineFailedError,
+    Point,
+    Selection,
+    Shard,
+)
 from connectors.qdrant.embedded.room import check_room, size_of
 from connectors.qdrant.embedded.wear import INDEXED_FROM, Wear, read_wear, write_wear
 
@@ -37,6 +43,8 @@ _ROUNDS: Final = 50
 
 _UNFLUSHED: Final = 10_000
 """Points that a start makes of the log within some two seconds."""
+_FLUSHED_IN_A_COPY: Final = 2000
+"""Points; a flush of so many holds Python's lock for less than a tenth of a second."""
 _LOG_BYTES: Final = 64 * 2**20
 _FLUSHED_WITHIN_S: Final = 30.0
 
@@ -53,12 +61,12 @@ class Collection:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.layout, generation = read_description(folder)
+        self._shard = Shard.load(folder / str(generation))
         for left in folder.iterdir():
             if left.name.isdecimal() and left.name != str(generation):
                 shutil.rmtree(left, ignore_errors=True)
-        self._shard = Shard.load(folder / str(generation))
         self._lock = threading.RLock()
-        self._unflushed: int | None = None
+        self._unflushed: int | None = 0  # what a killed server has not brought to the disk
         self._flushed_at = time.monotonic()
         self._written = 0
         self._pace = 0.0
@@ -70,6 +78,8 @@ class Collection:
     def create(cls, folder: Path, layout: Layout) -> "Collection":
         """A new collection; it exists from its description on, which comes last."""
         check_room(folder.parent)
+        if (folder / DESCRIPTION).exists():  # its name in other letters, on a disk that takes both
+            raise EngineError(f"the folder {folder.name} has another collection")
         shutil.rmtree(folder, ignore_errors=True)  # half made, or half removed
         (folder / "1").mkdir(parents=True)
         Shard.create(folder / "1", *layout).close()
@@ -258,15 +268,14 @@ class Collection:
             self._check_room(self._room_of_a_copy())
             copy = Copy(self._folder / str(generation), self.layout, self._shard.indexes().items())
             self._copy = copy
-        done = False
         try:
-            done = self._copy_all(copy) and self._switch(copy, generation)
+            return self._copy_all(copy) and self._switch(copy, generation)
         finally:
             with self._lock:
                 self._copy = None
-            if not done:
+                switched = self._shard is copy.shard
+            if not switched:
                 copy.discard()
-        return done
 
     @contextmanager
     def _writing(self, ids: Sequence[Any]) -> Iterator[Shard]:
@@ -305,14 +314,19 @@ class Collection:
         return bool(self.layout.vectors) and self._shard.size >= INDEXED_FROM
 
     def _copy_all(self, copy: Copy) -> bool:
-        offset = None
+        offset, unflushed = None, 0
         while True:
             started = time.monotonic()
             with self._lock:
                 if self._closed or self._copy is None:
                     return False
                 page, offset = self._shard.scroll(offset, PAGE, None, True, True)
+            check_room(self._folder)
             copy.add(page)
+            unflushed += len(page)
+            if unflushed > _FLUSHED_IN_A_COPY:  # else its log has all of it, and the end takes long
+                copy.shard.flush()
+                unflushed = 0
             if offset is None:
                 return True
             time.sleep(time.monotonic() - started)  # half of the time is everybody else's
@@ -347,7 +361,7 @@ class Collection:
             old, old_path = self._shard, self._folder / str(self._wear.generation)
             self._shard, self._wear = copy.shard, wear
             write_wear(self._folder, wear)
-        with suppress(EngineError):
+        with suppress(EngineError, EngineFailedError):
             old.close()
         if lasting:
             shutil.rmtree(old_path, ignore_errors=True)

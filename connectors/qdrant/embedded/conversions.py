@@ -101,8 +101,7 @@ def wanted_of(request: Any) -> tuple[Any, Any]:
 
 def query_of(request: Any) -> q.QueryRequest:
     """A query."""
-    if request.HasField("lookup_from"):
-        raise UnsupportedError("a lookup in another collection")
+    _check_lookups(request)
     payload, vectors = wanted_of(request)
     return q.QueryRequest(
         prefetch=[GrpcToRest.convert_prefetch_query(one) for one in request.prefetch],
@@ -118,6 +117,13 @@ def query_of(request: Any) -> q.QueryRequest:
         with_payload=payload,
         with_vector=vectors,
     )
+
+
+def _check_lookups(query: Any) -> None:
+    if query.HasField("lookup_from"):
+        raise UnsupportedError("a lookup in another collection")
+    for prefetch in query.prefetch:
+        _check_lookups(prefetch)
 
 
 def wire_id(id_: Any) -> Any:

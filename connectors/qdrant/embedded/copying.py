@@ -44,7 +44,7 @@ class Copy:
 
     def note(self, ids: Sequence[Any]) -> None:
         """These points of the shard are about to change."""
-        self.changed.update(map(_canonical, ids))
+        self.changed.update(id_ for id_ in map(_canonical, ids) if id_ is not None)
 
     def add(self, records: Sequence[Any]) -> None:
         """Copy points of the shard."""
@@ -77,10 +77,12 @@ class Copy:
 
 
 def _canonical(id_: Any) -> Any:
-    """The one form of an id: a number, or a UUID with dashes and small letters."""
+    """The one form of an id: a number, or a UUID with dashes and small letters; None for what is
+    neither, which the engine refuses.
+    """
     if isinstance(id_, int):
         return id_
     try:
         return str(UUID(str(id_)))
-    except ValueError:  # for the engine to refuse
-        return id_
+    except ValueError:
+        return None

@@ -24,6 +24,10 @@ class EngineError(Exception):
     """The engine refuses an operation; its own words."""
 
 
+class EngineFailedError(Exception):
+    """The engine has failed where nothing was wrong with what it was asked; its own words."""
+
+
 class UnsupportedError(Exception):
     """A request that this store does not carry out, and a Qdrant server does."""
 
@@ -49,6 +53,7 @@ class Shard:
     """The points of one collection in a folder of their own. Not thread-safe.
 
     :raises EngineError: by each method, what the engine refuses
+    :raises EngineFailedError: by each method, a panic
     """
 
     def __init__(self, shard: Any, folder: Path) -> None:
@@ -242,6 +247,10 @@ def _asked(call: Any, *arguments: Any) -> Any:
         return call(*arguments)
     except Exception as error:  # the engine has no class of its own for its errors
         raise EngineError(str(error)) from error
+    except BaseException as error:
+        if type(error).__name__ == "PanicException":  # of Rust; no name to import
+            raise EngineFailedError(str(error)) from error
+        raise
 
 
 def _vectors(vectors: Mapping[str, Any]) -> dict[str, Any]:

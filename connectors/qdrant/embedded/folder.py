@@ -11,6 +11,7 @@ Locks are the kernel's and end with the process that holds them, whatever ends i
 without a lock is what a killed server left, and nobody's life is guessed from a process id.
 """
 
+import errno
 import fcntl
 import json
 import os
@@ -162,7 +163,9 @@ class StoreFolder:
         """A lock file, which nobody else can open, and so block."""
         try:
             return os.fdopen(os.open(self.path / name, os.O_RDWR | os.O_CREAT, 0o600), "r+")
-        except PermissionError as error:
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise
             raise ConfigurationError(
                 f"QDRANT_PATH {self.path} cannot be used: {error}: set another folder"
             ) from error

@@ -21,7 +21,7 @@ class Denied(Exception):
         self.code = code
 
 
-def status_of(error: BaseException) -> tuple[grpc.StatusCode, str]:
+def status_of(error: Exception) -> tuple[grpc.StatusCode, str]:
     """How a server answers an error."""
     if isinstance(error, Denied):
         return error.code, str(error)
@@ -64,8 +64,7 @@ class Guard(grpc.ServerInterceptor):  # type: ignore[misc]  # grpc has no types
                 return handler.unary_unary(request, context)
             except NotImplementedError:
                 context.abort(grpc.StatusCode.UNIMPLEMENTED, f"{details.method} is not served")
-            # Each error is an answer; a panic of the engine is no `Exception`.
-            except BaseException as error:  # noqa: BLE001
+            except Exception as error:  # noqa: BLE001 (each error is an answer)
                 context.abort(*status_of(error))
 
         return grpc.unary_unary_rpc_method_handler(

@@ -100,8 +100,9 @@ def stop_unless_used(folder: StoreFolder) -> None:
 
 
 def _start(folder: StoreFolder) -> "subprocess.Popen[bytes]":
-    if folder.log.exists() and folder.log.stat().st_size > _LARGEST_LOG_BYTES:
-        folder.log.unlink()
+    with suppress(FileNotFoundError):  # there is none yet, or another starter was faster
+        if folder.log.stat().st_size > _LARGEST_LOG_BYTES:
+            folder.log.unlink()
     module = "connectors.qdrant.embedded"
     with folder.log.open("ab") as said:
         return subprocess.Popen(

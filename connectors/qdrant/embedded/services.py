@@ -8,7 +8,7 @@ import shutil
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote, unquote
 
 import grpc
@@ -32,6 +32,8 @@ from connectors.qdrant.embedded.description import DESCRIPTION, Layout
 from connectors.qdrant.embedded.engine import UnsupportedError
 from connectors.qdrant.embedded.guard import Denied
 
+_LONGEST_NAME: Final = 255
+
 
 class Services(wire.PointsServicer, wire.CollectionsServicer):
     """The services. Thread-safe.
@@ -48,7 +50,7 @@ class Services(wire.PointsServicer, wire.CollectionsServicer):
             if (one / DESCRIPTION).exists():
                 self._collections[unquote(one.name)] = Collection(one)
             elif one.is_dir():
-                shutil.rmtree(one)  # half made, or half removed
+                shutil.rmtree(one, ignore_errors=True)  # half made, or half removed
 
     @property
     def collections(self) -> list[Collection]:
@@ -79,16 +81,24 @@ class Services(wire.PointsServicer, wire.CollectionsServicer):
         )
         if not isinstance(vectors, dict):
             raise UnsupportedError("a vector without a name")
+        if any(params.multivector_config for params in vectors.values()):
+            raise UnsupportedError("multivectors")
         sparse = (
             GrpcToRest.convert_sparse_vector_config(request.sparse_vectors_config)
             if request.HasField("sparse_vectors_config")
             else {}
         )
         name = request.collection_name
+        folder_name = quote(name, safe="").replace(".", "%2E")
+        if not 0 < len(folder_name.encode()) <= _LONGEST_NAME:
+            raise Denied(
+                grpc.StatusCode.INVALID_ARGUMENT,
+                f"collection_name: Validation error: not from 1 to {_LONGEST_NAME} characters",
+            )
         with self._lock:
             if name in self._collections:
                 raise Denied(grpc.StatusCode.ALREADY_EXISTS, f"Collection `{name}` already exists!")
-            folder = self._folder / quote(name, safe="").replace(".", "%2E")
+            folder = self._folder / folder_name
             self._collections[name] = Collection.create(folder, Layout(vectors, sparse))
         return wire.CollectionOperationResponse(result=True)
 
