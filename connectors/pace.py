@@ -5,7 +5,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Final
 
 _SOON: Final = timedelta(milliseconds=1)
-_SELDOM: Final = timedelta(milliseconds=25)
+_SELDOM: Final = timedelta(milliseconds=35)
 _ACTIVE_S: Final = 2.0
 
 

@@ -1,7 +1,7 @@
 """Searching the stored chunks by meaning and by words, and the place of a hit in its document."""
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
@@ -296,7 +296,7 @@ class RetrievalClient:
                 "retrieval.following.Searches"
             )
 
-    def _check_models(self, types: Iterable[str], names: Sequence[str]) -> None:
+    def _check_models(self, types: Collection[str], names: Sequence[str]) -> None:
         """Tell "nothing like it" from "nothing comparable"."""
         same = models.FieldCondition(key="model", match=models.MatchAny(any=list(names)))
         other: str | None = None
@@ -305,7 +305,7 @@ class RetrievalClient:
                 return
             for point in self._store.scroll(name, limit=1)[0]:
                 other = (point.payload or {}).get("model")
-        if other is None:  # made again by somebody who did not know yet that they were removed
+        if types and other is None:  # made again by one who did not know that they were removed
             self._check_place()
         if other:
             raise OtherModelError(

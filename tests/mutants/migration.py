@@ -15,7 +15,7 @@ MIGRATION: Final = (
         _NO_GAP,
         _FLOW,
         "                results += others.apply(place, batch)\n",
-        "",
+        "                pass\n",
         _TESTS,
     ),
     Mutant(

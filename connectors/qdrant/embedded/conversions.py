@@ -79,10 +79,7 @@ def _vectors(point: Any) -> Iterator[tuple[str, Any]]:
         elif vector.HasField("sparse"):  # without a look at each number, like the dense ones
             yield name, _sparse(vector.sparse)
         else:
-            given: Any = GrpcToRest.convert_vector(vector)
-            if isinstance(given, q.SparseVector):
-                given = SparseRow(given.indices, given.values)
-            yield name, given
+            yield name, GrpcToRest.convert_vector(vector)
 
 
 def _sparse(vector: Any) -> SparseRow:

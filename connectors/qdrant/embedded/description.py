@@ -35,7 +35,7 @@ class Layout(NamedTuple):
             params = self.vectors.get(name)
             if params is None and name not in self.sparse:
                 raise EngineError(f"Not existing vector name error: {name}")
-            if isinstance(vector, SparseRow) != (params is None):
+            if isinstance(vector, SparseRow | q.SparseVector) != (params is None):
                 raise EngineError("Conversion between sparse and regular vectors failed")
             if params is None or not isinstance(vector, Sequence):
                 continue
